@@ -1,0 +1,24 @@
+"""Labelled structures: recipes, the store, labelling, audit, splits and export."""
+
+from culi_mlip.datasets.audit import Audit, audit
+from culi_mlip.datasets.build import build_dataset
+from culi_mlip.datasets.labelling import label_pending, sample_trajectories
+from culi_mlip.datasets.recipe import Recipe, load_recipe
+from culi_mlip.datasets.references import composition_energies, fit_reference_energies
+from culi_mlip.datasets.split import split_by_group
+from culi_mlip.datasets.store import Entry, Store
+
+__all__ = [
+    "Audit",
+    "Entry",
+    "Recipe",
+    "Store",
+    "audit",
+    "build_dataset",
+    "composition_energies",
+    "fit_reference_energies",
+    "label_pending",
+    "load_recipe",
+    "sample_trajectories",
+    "split_by_group",
+]

@@ -1,0 +1,141 @@
+"""Reading structures and writing results, so that nothing is ever half-written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from culi_mlip.errors import CuliError, OutputError, StructureError
+
+_OUTPUT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@contextmanager
+def output_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn a full disk or a forbidden folder into an `OutputError` that names the path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _OUTPUT_ERRNOS:
+            raise OutputError(
+                f"cannot write {path}: {os.strerror(error.errno).lower()}; free some space or "
+                "choose another folder, then run the same command again"
+            ) from error
+        raise
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside `path`; it becomes `path` only when the block succeeds.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the folder may not be written.
+    """
+    final = Path(path)
+    with output_errors(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=final.parent, prefix=f".{final.stem}.", suffix=final.suffix
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o644)
+            temporary.replace(final)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file in one step, replacing the old one."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write JSON in one step; numpy numbers and arrays are welcome."""
+    write_text(path, json.dumps(content, indent=2, default=_plain) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    CuliError
+        If the file is missing or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CuliError(f"{path} does not exist: check the path") from error
+    except (ValueError, OSError) as error:
+        raise CuliError(f"{path} is not a readable JSON file ({error})") from error
+
+
+def write_frames(path: str | os.PathLike[str], frames: list[Atoms]) -> None:
+    """Write frames with their labels as one extended XYZ file, in one step."""
+    import ase.io
+
+    with atomic_path(path) as temporary:
+        ase.io.write(temporary, frames, format="extxyz")
+
+
+def read_frames(path: str | os.PathLike[str]) -> list[Atoms]:
+    """Read all frames of a structure file that ASE knows.
+
+    Returns
+    -------
+    list of Atoms
+        At least one, each with at least one atom and finite positions and cell.
+
+    Raises
+    ------
+    StructureError
+        If the file is missing, unreadable or empty, or a frame has NaN or infinite numbers.
+    """
+    import ase.io
+    from ase.io.formats import UnknownFileTypeError
+
+    source = Path(path)
+    if not source.is_file():
+        raise StructureError(f"{path} does not exist: give the path of a structure file")
+    try:
+        frames = ase.io.read(source, index=":", format="extxyz" if source.suffix in {".xyz", ".extxyz"} else None)
+    except (UnknownFileTypeError, ValueError, KeyError, IndexError, OSError, StopIteration) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StructureError(f"{path} cannot be read as structures by ASE ({reason})") from error
+    if not frames or any(len(atoms) == 0 for atoms in frames):
+        raise StructureError(f"{path} is empty: give a file with at least one atom in each frame")
+    for i, atoms in enumerate(frames):
+        check_finite(atoms, f"{path}, frame {i}")
+    return list(frames)
+
+
+def check_finite(atoms: Atoms, name: str) -> None:
+    """Raise a `StructureError` if positions or cell hold NaN or infinity."""
+    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+    if len(bad):
+        raise StructureError(f"{name}: the position of atom {bad[0]} is NaN or infinite: mend it")
+    if not np.isfinite(atoms.cell.array).all():
+        raise StructureError(f"{name}: the cell holds NaN or infinity: mend it")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value)} does not fit into JSON")

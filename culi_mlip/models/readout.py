@@ -1,0 +1,124 @@
+"""Edge readouts that replace Allegro's own: a further MLP, or the quantum-classical hybrid.
+
+Both act on the invariant features that Allegro leaves on each edge and give the edge's
+energy. That energy must vanish, with its slope, where the edge reaches the cutoff.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from e3nn.o3 import Irreps
+from nequip.data import AtomicDataDict
+from nequip.nn import GraphModuleMixin
+from nequip.nn.mlp import ScalarLinearLayer
+
+from culi_mlip.quantum import Circuit, QDILayer
+
+
+def mlp(widths: Sequence[int]) -> torch.nn.Sequential:
+    """Return a bias-free MLP with SiLU between its linear layers.
+
+    Weights are scaled as nequip scales them: unit variance in gives unit variance out.
+    Without biases the MLP maps zero to zero.
+
+    Parameters
+    ----------
+    widths
+        Widths of input, hidden layers and output, at least two.
+    """
+    layers: list[torch.nn.Module] = []
+    for i, (n_in, n_out) in enumerate(zip(widths, widths[1:])):  # noqa: B905 (pairs)
+        if i > 0:
+            layers.append(torch.nn.SiLU())
+        gain = 1.0 if i == 0 else math.sqrt(2)
+        layers.append(ScalarLinearLayer(n_in, n_out, alpha=gain / math.sqrt(n_in)))
+    return torch.nn.Sequential(*layers)
+
+
+class _EdgeReadout(GraphModuleMixin, torch.nn.Module):
+    """Reads scalar edge features, writes edge energies."""
+
+    def __init__(self, irreps_in: dict[str, Any], needs: Sequence[str] = ()) -> None:
+        super().__init__()
+        self._init_irreps(
+            irreps_in=irreps_in,
+            required_irreps_in=[AtomicDataDict.EDGE_FEATURES_KEY, *needs],
+            irreps_out={AtomicDataDict.EDGE_ENERGY_KEY: Irreps("0e")},
+        )
+        self.n_scalars = self.irreps_in[AtomicDataDict.EDGE_FEATURES_KEY].num_irreps
+
+
+class MLPReadout(_EdgeReadout):
+    """Allegro's readout to a few features, then a further MLP to the edge energy.
+
+    Parameters
+    ----------
+    n_features
+        Features between the two MLPs.
+    readout_width
+        Hidden width of Allegro's readout MLP.
+    further_widths
+        Hidden widths of the further MLP.
+    irreps_in
+        Fields at the input, from the module before.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        readout_width: int,
+        further_widths: Sequence[int],
+        irreps_in: dict[str, Any],
+    ) -> None:
+        super().__init__(irreps_in)
+        self.readout = mlp([self.n_scalars, readout_width, n_features])
+        self.further = mlp([n_features, *further_widths, 1])
+
+    def forward(self, data: AtomicDataDict.Type) -> AtomicDataDict.Type:
+        """Add the edge energies, shape (edges, 1), to `data`."""
+        features = self.readout(data[AtomicDataDict.EDGE_FEATURES_KEY])
+        data[AtomicDataDict.EDGE_ENERGY_KEY] = self.further(features)
+        return data
+
+
+class QDIReadout(_EdgeReadout):
+    """Allegro's readout to a few angles, the QDI circuit, a fully connected layer, an MLP.
+
+    The readout's outputs have unit variance at the start and enter the circuit as angles in
+    radians. The circuit maps zero angles to nonzero ⟨Y⟩, so the edge energy is multiplied by
+    the cutoff envelope: it vanishes exactly at the cutoff, in any precision.
+
+    Parameters
+    ----------
+    circuit
+        The quantum circuit.
+    readout_width
+        Hidden width of Allegro's readout MLP, which gives the circuit's features.
+    output_width
+        Width of the fully connected layer, and hidden width of the output MLP.
+    irreps_in
+        Fields at the input, from the module before.
+    """
+
+    def __init__(
+        self,
+        circuit: Circuit,
+        readout_width: int,
+        output_width: int,
+        irreps_in: dict[str, Any],
+    ) -> None:
+        super().__init__(irreps_in, needs=[AtomicDataDict.EDGE_CUTOFF_KEY])
+        self.readout = mlp([self.n_scalars, readout_width, circuit.n_features])
+        self.quantum = QDILayer(circuit)
+        self.output = mlp([circuit.n_qubits, output_width, output_width, 1])
+
+    def forward(self, data: AtomicDataDict.Type) -> AtomicDataDict.Type:
+        """Add the edge energies, shape (edges, 1), to `data`."""
+        angles = self.readout(data[AtomicDataDict.EDGE_FEATURES_KEY])
+        energy = self.output(self.quantum(angles))
+        data[AtomicDataDict.EDGE_ENERGY_KEY] = energy * data[AtomicDataDict.EDGE_CUTOFF_KEY]
+        return data

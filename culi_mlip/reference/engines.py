@@ -1,0 +1,99 @@
+"""The registry of reference engines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ase.calculators.calculator import Calculator
+from pydantic import BaseModel, ValidationError
+
+from culi_mlip.errors import EngineError
+from culi_mlip.reference import chgnet, emt
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A source of labels: an ASE calculator with settings that identify its labels.
+
+    Attributes
+    ----------
+    name
+        Name in the registry.
+    title
+        What labels of this engine are called in reports.
+    is_dft
+        Whether the labels may be called DFT. A machine-learned model is a stand-in.
+    settings
+        All values that the labels depend on.
+    """
+
+    name: str
+    title: str
+    is_dft: bool
+    settings: BaseModel
+    _make: Callable[[Any], Calculator]
+
+    def calculator(self) -> Calculator:
+        """Return a new ASE calculator (energy in eV, forces in eV/Å, stress in eV/Å³)."""
+        return self._make(self.settings)
+
+    @property
+    def digest(self) -> str:
+        """Short hash of name and settings: labels with the same digest may be mixed."""
+        text = json.dumps([self.name, self.settings.model_dump(mode="json")], sort_keys=True)
+        return "e" + hashlib.sha256(text.encode()).hexdigest()[:11]
+
+    @property
+    def caution(self) -> str | None:
+        """What to say wherever the labels are shown, if they are not DFT."""
+        return None if self.is_dft else f"labels are from {self.title}, a stand-in for DFT"
+
+
+@dataclass(frozen=True)
+class _Registered:
+    title: str
+    is_dft: bool
+    settings: type[BaseModel]
+    make: Callable[[Any], Calculator]
+
+
+ENGINES: Mapping[str, _Registered] = {
+    "chgnet": _Registered(chgnet.TITLE, False, chgnet.CHGNetSettings, chgnet.make),
+    "emt": _Registered(emt.TITLE, False, emt.EMTSettings, emt.make),
+}
+"""Engines by name."""
+
+
+def get_engine(name: str, settings: BaseModel | Mapping[str, Any] | None = None) -> Engine:
+    """Return a reference engine by name.
+
+    Parameters
+    ----------
+    name
+        A key of `ENGINES`.
+    settings
+        The engine's settings object, or its values; defaults where left out.
+
+    Raises
+    ------
+    EngineError
+        If the engine is unknown or a setting is not one of its own.
+    """
+    if name not in ENGINES:
+        raise EngineError(f"unknown engine '{name}': choose one of {', '.join(sorted(ENGINES))}")
+    registered = ENGINES[name]
+    try:
+        values = settings.model_dump() if isinstance(settings, BaseModel) else (settings or {})
+        checked = registered.settings.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(registered.settings.model_fields) or "none"
+        raise EngineError(
+            f"engine '{name}', setting '{key}': {first['msg'].lower()}; its settings are: {known}"
+        ) from error
+    return Engine(name, registered.title, registered.is_dft, checked, registered.make)

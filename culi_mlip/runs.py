@@ -1,0 +1,109 @@
+"""Run folders: what a long job was asked to do, with what, and how it ended."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from culi_mlip import __version__
+from culi_mlip.errors import CuliError
+from culi_mlip.files import output_errors, write_text
+
+_RECORDED_PACKAGES = ("ase", "chgnet", "e3nn", "nequip", "nequip-allegro", "numpy", "torch")
+
+
+@contextmanager
+def run_folder(
+    path: str | os.PathLike[str], command: str, inputs: Mapping[str, Any]
+) -> Iterator[Path]:
+    """Open a run folder: lock it, write ``run.yaml``, and close that with the outcome.
+
+    Parameters
+    ----------
+    path
+        The folder; it is made where it is missing.
+    command
+        What is run in it.
+    inputs
+        The fully resolved input, plain values only.
+
+    Yields
+    ------
+    Path
+        The folder.
+
+    Raises
+    ------
+    CuliError
+        If another process works in the folder.
+    OutputError
+        If the folder cannot be written.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise CuliError(f"{path} is a file: give a folder for the results")
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CuliError(
+                f"another process is working in {folder}: wait for it or choose another folder"
+            ) from error
+        record: dict[str, Any] = {
+            "command": command,
+            "status": "running",
+            "started": _now(),
+            "inputs": dict(inputs),
+            "versions": _versions(),
+            "hardware": {"machine": platform.machine(), "cpus": os.cpu_count()},
+        }
+        _write(folder, record)
+        try:
+            yield folder
+        except BaseException as error:
+            record |= {"status": "failed", "reason": str(error) or type(error).__name__}
+            raise
+        else:
+            record["status"] = "done"
+        finally:
+            record["ended"] = _now()
+            _write(folder, record)
+
+
+def run_record(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return ``run.yaml`` of a folder, or an empty record where there is none."""
+    try:
+        record = yaml.safe_load((Path(path) / "run.yaml").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, yaml.YAMLError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _write(folder: Path, record: dict[str, Any]) -> None:
+    write_text(folder / "run.yaml", yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    versions = {"culi-mlip": __version__, "python": platform.python_version()}
+    for package in _RECORDED_PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,156 @@
+"""Elemental crystals, and their strained and rattled versions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ase.build
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols, reference_states
+from ase.neighborlist import neighbor_list
+from numpy.typing import ArrayLike
+
+from culi_mlip.errors import StructureError
+
+LATTICE_CONSTANTS = {"Cu": 3.578, "Li": 3.414}
+"""Cubic lattice constants in Å: equilibrium of CHGNet's r2SCAN model, the embedded engine."""
+
+PRIMITIVE_VECTORS = {
+    "fcc": np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2,
+    "bcc": np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]]) / 2,
+}
+"""Primitive lattice vectors (rows) of the one-atom cubic crystals, in lattice constants."""
+
+
+def crystal_of(symbol: str) -> str:
+    """Return the ground-state crystal of an element, "fcc" or "bcc".
+
+    Raises
+    ------
+    StructureError
+        If the symbol is not an element or its crystal is neither fcc nor bcc.
+    """
+    if symbol not in chemical_symbols[1:]:
+        raise StructureError(f"'{symbol}' is not a chemical symbol: use one such as Cu or Li")
+    state = reference_states[chemical_symbols.index(symbol)]
+    crystal = state["symmetry"] if state else "unknown"
+    if crystal not in PRIMITIVE_VECTORS:
+        raise StructureError(
+            f"the crystal of {symbol} is {crystal}: only fcc and bcc elements can be built here"
+        )
+    return str(crystal)
+
+
+def lattice_constant(symbol: str, a: float | None = None) -> float:
+    """Return `a`, or the default cubic lattice constant of an element, in Å.
+
+    Raises
+    ------
+    StructureError
+        If `a` is not positive, or is not given for an element without a default.
+    """
+    if a is None:
+        if symbol not in LATTICE_CONSTANTS:
+            raise StructureError(
+                f"no lattice constant is known here for {symbol}: give it as a=… in Å"
+            )
+        return LATTICE_CONSTANTS[symbol]
+    if not a > 0:
+        raise StructureError(f"lattice constant a={a} of {symbol}: give a positive length in Å")
+    return a
+
+
+def bulk(
+    symbol: str,
+    *,
+    a: float | None = None,
+    cubic: bool = False,
+    repeat: Sequence[int] = (1, 1, 1),
+) -> Atoms:
+    """Return the fcc or bcc crystal of an element.
+
+    Parameters
+    ----------
+    symbol
+        Chemical symbol.
+    a
+        Cubic lattice constant in Å; for Cu and Li there is a default.
+    cubic
+        Take the conventional cubic cell instead of the primitive one.
+    repeat
+        Number of cells along each lattice vector.
+
+    Returns
+    -------
+    Atoms
+        Periodic in three directions.
+    """
+    crystal = crystal_of(symbol)
+    unit = ase.build.bulk(symbol, crystal, a=lattice_constant(symbol, a), cubic=cubic)
+    return unit * tuple(repeat)
+
+
+def strained(atoms: Atoms, strain: ArrayLike) -> Atoms:
+    """Return a homogeneously strained copy.
+
+    Parameters
+    ----------
+    atoms
+        Structure to strain; atoms keep their fractional positions.
+    strain
+        One number (the same along all axes), three (along x, y and z) or a 3×3 tensor.
+        Cell vectors v (rows) become v (1 + strain).
+
+    Raises
+    ------
+    StructureError
+        If the strain is not a number, 3 numbers or a 3×3 tensor, or turns the cell over.
+    """
+    values = np.asarray(strain, dtype=float)
+    if values.shape not in {(), (3,), (3, 3)}:
+        raise StructureError(
+            f"strain of shape {values.shape}: give one number, three, or a 3×3 tensor"
+        )
+    tensor = values if values.ndim == 2 else np.diag(np.broadcast_to(values, 3))
+    deformation = np.eye(3) + tensor
+    if not np.linalg.det(deformation) > 0:
+        raise StructureError(f"strain {values.tolist()} turns the cell over: give a smaller one")
+    result = atoms.copy()
+    result.set_cell(atoms.cell.array @ deformation, scale_atoms=True)
+    return result
+
+
+def rattled(
+    atoms: Atoms, sigma: float, *, seed: int, min_distance: float = 1.8, attempts: int = 100
+) -> Atoms:
+    """Return a copy with normally distributed displacements.
+
+    Parameters
+    ----------
+    atoms
+        Structure to displace; constraints are ignored.
+    sigma
+        Standard deviation of each Cartesian displacement in Å.
+    seed
+        Seed of the random numbers.
+    min_distance
+        No two atoms of the result are closer than this, in Å.
+    attempts
+        How often to draw anew before giving up.
+
+    Raises
+    ------
+    StructureError
+        If no draw keeps the atoms apart.
+    """
+    rng = np.random.default_rng(seed)
+    for _ in range(attempts):
+        result = atoms.copy()
+        result.positions += rng.normal(scale=sigma, size=(len(atoms), 3))
+        if len(neighbor_list("i", result, min_distance)) == 0:
+            return result
+    raise StructureError(
+        f"rattling {atoms.get_chemical_formula()} by {sigma} Å brings atoms closer than "
+        f"{min_distance} Å in each of {attempts} draws: lower sigma or min_distance"
+    )

@@ -1,0 +1,173 @@
+"""Slabs of fcc and bcc elements by Miller index, with primitive surface cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.constraints import FixAtoms
+from numpy.typing import NDArray
+
+from culi_mlip.errors import StructureError
+from culi_mlip.structures.bulk import PRIMITIVE_VECTORS, crystal_of, lattice_constant
+
+THICKNESS = {"Cu": 30.0, "Li": 20.0}
+"""Slab thickness in Å at which the surface energy is converged (the paper, section 3.2)."""
+
+
+def slab(
+    symbol: str,
+    miller: Sequence[int],
+    *,
+    a: float | None = None,
+    thickness: float | None = None,
+    vacuum: float = 15.0,
+    free_layers: int | None = 2,
+) -> Atoms:
+    """Return a slab with the primitive surface cell and two equivalent faces.
+
+    A one-atom crystal is cut so that each layer holds one atom of the cell: successive
+    layers are a lattice vector apart, and the inversion through the slab's centre exchanges
+    the faces.
+
+    Parameters
+    ----------
+    symbol
+        Chemical symbol of an fcc or bcc element.
+    miller
+        Miller index (h, k, l) in the conventional cubic axes.
+    a
+        Cubic lattice constant in Å; for Cu and Li there is a default.
+    thickness
+        Distance between the outermost layers in Å: the fewest layers that reach it.
+        Default 30 Å for Cu, 20 Å for Li and every other element.
+    vacuum
+        Empty space on each side in Å.
+    free_layers
+        Layers on each face that may move; all others are fixed (``FixAtoms``).
+        ``None`` fixes nothing.
+
+    Returns
+    -------
+    Atoms
+        c along z, centred, periodic in the plane only; ``arrays["layer"]`` numbers the
+        layers from the bottom.
+
+    Raises
+    ------
+    StructureError
+        If the element or the Miller index cannot be used, a length is not positive, or the
+        slab has no more layers than would be free.
+    """
+    plane, step = surface_lattice(symbol, miller, a=a)
+    thickness = THICKNESS.get(symbol, 20.0) if thickness is None else thickness
+    if not thickness > 0 or not vacuum > 0:
+        raise StructureError(
+            f"slab of {symbol} with thickness {thickness} Å and vacuum {vacuum} Å: "
+            "give positive lengths"
+        )
+    n_layers = math.ceil(thickness / step[2] - 1e-9) + 1
+    if free_layers is not None and n_layers < 2 * free_layers:
+        raise StructureError(
+            f"slab of {symbol} {tuple(miller)} has {n_layers} layers, fewer than the "
+            f"2×{free_layers} free ones: raise thickness or lower free_layers"
+        )
+    layer = np.arange(n_layers)
+    height = step[2] * (n_layers - 1) + 2 * vacuum
+    cell = np.array([[*plane[0], 0], [*plane[1], 0], [0, 0, height]])
+    positions = layer[:, None] * step + [0, 0, vacuum]
+    atoms = Atoms([symbol] * n_layers, positions=positions, cell=cell, pbc=(True, True, False))
+    atoms.wrap()
+    atoms.set_array("layer", layer)
+    if free_layers is not None:
+        inner = (layer >= free_layers) & (layer < n_layers - free_layers)
+        atoms.set_constraint(FixAtoms(mask=inner))
+    return atoms
+
+
+def surface_lattice(
+    symbol: str, miller: Sequence[int], *, a: float | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the primitive lattice of a surface and the step from layer to layer.
+
+    Parameters
+    ----------
+    symbol, miller, a
+        As in `slab`.
+
+    Returns
+    -------
+    plane : array, shape (2, 2)
+        Gauss-reduced in-plane lattice vectors (rows) in Å, the first along x.
+    step : array, shape (3,)
+        Vector in Å from an atom to one in the next layer above; its z is the layer spacing.
+    """
+    index = _checked_miller(miller)
+    vectors = PRIMITIVE_VECTORS[crystal_of(symbol)] * lattice_constant(symbol, a)
+    # Heights of the primitive vectors above the plane, in units of the layer spacing.
+    heights = np.rint(2 * vectors @ index / lattice_constant(symbol, a)).astype(int)
+    heights //= math.gcd(*heights)
+    in_plane, step = _plane_and_step(heights)
+    first, second = reduced_plane(in_plane @ vectors)
+    z = index / np.linalg.norm(index)
+    if np.dot(np.cross(first, second), z) < 0:  # make the basis right-handed, 120° if hexagonal
+        hexagonal = np.isclose(first @ first, second @ second)
+        first, second = (second, first) if hexagonal else (first, -second)
+    x = first / np.linalg.norm(first)
+    axes = np.array([x, np.cross(z, x), z])
+    return np.array([first, second]) @ axes[:2].T, axes @ (step @ vectors)
+
+
+def reduced_plane(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Gauss-reduced bases of 2-D lattices: the two shortest vectors, angle ≥ 90°.
+
+    Parameters
+    ----------
+    vectors
+        Lattice vectors in two or three dimensions (last axis), two a lattice (last axis but
+        one); any number of lattices (leading axes).
+    """
+    u, v = np.moveaxis(np.asarray(vectors, dtype=float), -2, 0)
+    while True:
+        longer = (_dot(u, u) > _dot(v, v) * (1 + 1e-12))[..., None]
+        u, v = np.where(longer, v, u), np.where(longer, u, v)
+        multiple = np.rint(_dot(u, v) / _dot(u, u) * (1 - 1e-12))[..., None]
+        if not multiple.any():
+            break
+        v = v - multiple * u
+    # Of the equally short ±v take the obtuse one, so that hexagons are 120°.
+    acute = (_dot(u, v) > 1e-9 * _dot(u, u))[..., None]
+    return np.stack([u, np.where(acute, -v, v)], axis=-2)
+
+
+def _dot(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray((u * v).sum(axis=-1))
+
+
+def _checked_miller(miller: Sequence[int]) -> NDArray[np.int64]:
+    index = np.asarray(miller)
+    if index.shape != (3,) or not np.issubdtype(index.dtype, np.integer) or not index.any():
+        raise StructureError(
+            f"Miller index {list(miller)}: give three integers, not all zero, such as (1, 1, 1)"
+        )
+    return index // math.gcd(*(int(i) for i in index))
+
+
+def _plane_and_step(heights: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split Z³ by the integer height m·heights: a basis of height 0, and a vector of height 1.
+
+    Column operations of the extended Euclidean algorithm bring `heights` to (1, 0, 0); the
+    unimodular matrix that collects them has the wanted vectors as rows.
+    """
+    rest, basis = heights.copy(), np.eye(3, dtype=int)
+    while np.count_nonzero(rest) > 1:
+        nonzero = np.flatnonzero(rest)
+        pivot = nonzero[np.argmin(np.abs(rest[nonzero]))]
+        for i in nonzero[nonzero != pivot]:
+            factor = rest[i] // rest[pivot]
+            rest[i] -= factor * rest[pivot]
+            basis[i] -= factor * basis[pivot]
+    pivot = int(np.flatnonzero(rest)[0])
+    return np.delete(basis, pivot, axis=0), basis[pivot] * rest[pivot]

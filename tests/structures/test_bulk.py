@@ -1,0 +1,42 @@
+"""Crystals and their disorder."""
+
+import numpy as np
+import pytest
+from ase.neighborlist import neighbor_list
+
+from culi_mlip.errors import StructureError
+from culi_mlip.structures import bulk, rattled, strained
+
+
+@pytest.mark.parametrize(("symbol", "a", "atoms_per_cubic_cell"), [("Cu", 3.578, 4), ("Li", 3.414, 2)])
+def test_density_is_that_of_the_crystal(symbol, a, atoms_per_cubic_cell):
+    atoms = bulk(symbol, repeat=(2, 2, 2))
+    assert len(atoms) == 8
+    assert atoms.get_volume() / len(atoms) == pytest.approx(a**3 / atoms_per_cubic_cell)
+
+
+def test_strain_deforms_cell_and_atoms_alike():
+    atoms = bulk("Cu", cubic=True)
+    tensor = np.array([[0.01, 0.02, 0], [0.02, -0.03, 0], [0, 0, 0.04]])
+    result = strained(atoms, tensor)
+    np.testing.assert_allclose(result.positions, atoms.positions @ (np.eye(3) + tensor), atol=1e-12)
+    assert strained(atoms, 0.05).get_volume() == pytest.approx(1.05**3 * atoms.get_volume())
+
+
+def test_rattle_is_seeded_normal_and_leaves_the_input_alone():
+    atoms = bulk("Cu", repeat=(6, 6, 6))
+    before = atoms.positions.copy()
+    result = rattled(atoms, 0.1, seed=3)
+    np.testing.assert_array_equal(atoms.positions, before)
+    np.testing.assert_array_equal(result.positions, rattled(atoms, 0.1, seed=3).positions)
+    assert (result.positions - before).std() == pytest.approx(0.1, rel=0.1)
+    assert neighbor_list("d", result, 3).min() > 1.8
+
+
+def test_impossible_disorder_is_refused():
+    with pytest.raises(StructureError, match="min_distance"):
+        rattled(bulk("Cu"), 0.1, seed=0, min_distance=3.0)
+    with pytest.raises(StructureError, match="strain"):
+        strained(bulk("Cu"), [0.1, 0.2])
+    with pytest.raises(StructureError, match="turns the cell over"):
+        strained(bulk("Cu"), -2)

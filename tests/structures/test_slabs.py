@@ -1,0 +1,79 @@
+"""Slabs: layers, thickness, vacuum, constraint, and the symmetry that makes the faces equal."""
+
+import numpy as np
+import pytest
+import spglib
+from ase.build import fcc100, fcc111
+from ase.neighborlist import neighbor_list
+
+from culi_mlip.errors import StructureError
+from culi_mlip.structures import bulk, slab
+
+MILLERS = [(1, 0, 0), (1, 1, 0), (1, 1, 1), (2, 1, 1), (3, 1, 0), (3, 2, 1), (3, 3, 2)]
+DEFAULT_THICKNESS = {"Cu": 30.0, "Li": 20.0}
+
+
+@pytest.mark.parametrize("symbol", ["Cu", "Li"])
+@pytest.mark.parametrize("miller", MILLERS, ids=str)
+def test_every_slab_is_as_thick_as_asked_with_two_equivalent_faces(symbol, miller):
+    atoms = slab(symbol, miller)
+    z = np.sort(atoms.positions[:, 2])
+    layers, spacing = np.unique(z.round(6)), np.diff(z).max()
+    assert len(layers) == len(atoms), "one atom a layer: the surface cell is primitive"
+    assert DEFAULT_THICKNESS[symbol] <= np.ptp(z) < DEFAULT_THICKNESS[symbol] + spacing
+    assert z[0] == pytest.approx(15) and atoms.cell[2, 2] - z[-1] == pytest.approx(15)
+    assert atoms.pbc.tolist() == [True, True, False]
+    np.testing.assert_allclose(atoms.cell.array[2, :2], 0)
+    fixed = atoms.constraints[0].index
+    assert len(fixed) == len(layers) - 4
+    assert set(np.argsort(atoms.positions[:, 2])[2:-2]) == set(fixed)
+    symmetry = spglib.get_symmetry(
+        (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=1e-4
+    )
+    assert any((r == -np.eye(3)).all() for r in symmetry["rotations"]), "inversion"
+
+
+@pytest.mark.parametrize("symbol", ["Cu", "Li"])
+@pytest.mark.parametrize("miller", MILLERS, ids=str)
+def test_inner_atoms_have_the_bulk_coordination(symbol, miller):
+    atoms = slab(symbol, miller)
+    cutoff = 5.0
+    middle = len(atoms) // 2
+    i, distances = neighbor_list("id", atoms, cutoff)
+    crystal = neighbor_list("d", bulk(symbol), cutoff)
+    inner = np.argsort(atoms.positions[:, 2])[middle]
+    np.testing.assert_allclose(np.sort(distances[i == inner]), np.sort(crystal), atol=1e-8)
+
+
+@pytest.mark.parametrize(("miller", "build"), [((1, 0, 0), fcc100), ((1, 1, 1), fcc111)])
+def test_low_index_slabs_equal_ase(miller, build):
+    ours = slab("Cu", miller, thickness=10, free_layers=None)
+    theirs = build("Cu", (1, 1, len(ours)), a=3.578, vacuum=15)
+    for atoms in (ours, theirs):
+        atoms.pbc = (True, True, False)
+    distances = [np.sort(neighbor_list("d", atoms, 8.0)) for atoms in (ours, theirs)]
+    np.testing.assert_allclose(*distances, atol=1e-8)
+
+
+def test_multiples_of_a_miller_index_are_the_same_plane():
+    np.testing.assert_allclose(
+        slab("Cu", (2, 2, 2)).positions, slab("Cu", (1, 1, 1)).positions, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "names"),
+    [
+        (lambda: slab("Cu", (0, 0, 0)), "Miller"),
+        (lambda: slab("Cu", (1.5, 0, 0)), "Miller"),
+        (lambda: slab("Xx", (1, 0, 0)), "Xx"),
+        (lambda: slab("Zn", (1, 0, 0)), "Zn"),
+        (lambda: slab("Ag", (1, 0, 0)), "Ag"),
+        (lambda: slab("Cu", (1, 0, 0), thickness=3), "thickness"),
+        (lambda: slab("Cu", (1, 0, 0), vacuum=-1), "vacuum"),
+        (lambda: slab("Cu", (1, 0, 0), a=0), "a=0"),
+    ],
+)
+def test_impossible_slabs_are_refused_by_name(call, names):
+    with pytest.raises(StructureError, match=names):
+        call()
