@@ -64,6 +64,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a binary file in one step, replacing the old one."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write JSON in one step; numpy numbers and arrays are welcome."""
     write_text(path, json.dumps(content, indent=2, default=_plain) + "\n")
@@ -113,8 +119,17 @@ def read_frames(path: str | os.PathLike[str]) -> list[Atoms]:
     if not source.is_file():
         raise StructureError(f"{path} does not exist: give the path of a structure file")
     try:
-        frames = ase.io.read(source, index=":", format="extxyz" if source.suffix in {".xyz", ".extxyz"} else None)
-    except (UnknownFileTypeError, ValueError, KeyError, IndexError, OSError, StopIteration) as error:
+        frames = ase.io.read(
+            source, index=":", format="extxyz" if source.suffix in {".xyz", ".extxyz"} else None
+        )
+    except (
+        UnknownFileTypeError,
+        ValueError,
+        KeyError,
+        IndexError,
+        OSError,
+        StopIteration,
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StructureError(f"{path} cannot be read as structures by ASE ({reason})") from error
     if not frames or any(len(atoms) == 0 for atoms in frames):

@@ -82,9 +82,7 @@ def build_dataset(
         store.add(entries)
         label_pending(store, engine, progress=step("Labelling structures"))
         if recipe.sampling:
-            starts = [
-                e for e in entries if not e.parent and e.kind in set(recipe.sampling.kinds)
-            ]
+            starts = [e for e in entries if not e.parent and e.kind in set(recipe.sampling.kinds)]
             sample_trajectories(
                 store,
                 starts,

@@ -78,9 +78,7 @@ def _interface(
     options = part.model_dump(
         exclude={"kind", "film", "film_miller", "substrate", "substrate_miller", "disorder"}
     )
-    atoms = interface(
-        part.film, part.film_miller, part.substrate, part.substrate_miller, **options
-    )
+    atoms = interface(part.film, part.film_miller, part.substrate, part.substrate_miller, **options)
     yield atoms, dict(atoms.info)
 
 

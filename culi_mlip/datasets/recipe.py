@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field
 
-from culi_mlip.errors import RecipeError
+from culi_mlip.configuration import Configuration, parse, read_yaml
 
 Miller = tuple[int, int, int]
-Repeat = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+Repeat = tuple[
+    Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]
+]
 
 
-class _Part(BaseModel):
-    """A part of a recipe: an unknown key is an error that names the nearest valid one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_nearest_key(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            for key in values:
-                if key not in cls.model_fields:
-                    near = difflib.get_close_matches(str(key), cls.model_fields, n=1, cutoff=0.0)
-                    raise ValueError(f"unknown key '{key}': the nearest valid key is '{near[0]}'")
-        return values
-
-
-class Disorder(_Part):
+class Disorder(Configuration):
     """Random versions of each structure.
 
     Attributes
@@ -47,7 +30,7 @@ class Disorder(_Part):
     rattle: tuple[float, ...] = (0.05, 0.1, 0.15)
 
 
-class BulkPart(_Part):
+class BulkPart(Configuration):
     """Crystals under strain. `strains` are isotropic; `shears` random tensors of that size."""
 
     kind: Literal["bulk"]
@@ -59,7 +42,7 @@ class BulkPart(_Part):
     disorder: Disorder = Disorder()
 
 
-class SlabPart(_Part):
+class SlabPart(Configuration):
     """Slabs of each Miller index."""
 
     kind: Literal["slab"]
@@ -72,7 +55,7 @@ class SlabPart(_Part):
     disorder: Disorder = Disorder()
 
 
-class AdatomPart(_Part):
+class AdatomPart(Configuration):
     """One adatom at each distinct site of each slab."""
 
     kind: Literal["adatom"]
@@ -87,7 +70,7 @@ class AdatomPart(_Part):
     disorder: Disorder = Disorder()
 
 
-class AdlayerPart(_Part):
+class AdlayerPart(Configuration):
     """Random partial monolayers of lithium (or another element) on slabs."""
 
     kind: Literal["adlayer"]
@@ -103,7 +86,7 @@ class AdlayerPart(_Part):
     disorder: Disorder = Disorder()
 
 
-class InterfacePart(_Part):
+class InterfacePart(Configuration):
     """The smallest coherent interface of a film on a substrate."""
 
     kind: Literal["interface"]
@@ -126,7 +109,7 @@ Part = Annotated[
 ]
 
 
-class Sampling(_Part):
+class Sampling(Configuration):
     """Short MD with the reference engine from the ideal structures of some kinds.
 
     Attributes
@@ -150,21 +133,21 @@ class Sampling(_Part):
     stride: int = Field(20, ge=1)
 
 
-class EngineChoice(_Part):
+class EngineChoice(Configuration):
     """A reference engine by name, and its settings."""
 
     name: str = "chgnet"
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
 
 
-class Split(_Part):
+class Split(Configuration):
     """Shares of the frames, trajectories kept whole; the rest is the training set."""
 
     val: float = Field(0.1, gt=0, lt=1)
     test: float = Field(0.1, gt=0, lt=1)
 
 
-class Recipe(_Part):
+class Recipe(Configuration):
     """A whole dataset.
 
     Attributes
@@ -196,25 +179,4 @@ def load_recipe(path: str | os.PathLike[str]) -> Recipe:
     RecipeError
         If the file is missing, is not YAML, or says something that a recipe does not know.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise RecipeError(f"recipe {path} does not exist: give the path of a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise RecipeError(f"recipe {path} is not YAML: {reason}") from error
-    return parse_recipe(content, f"recipe {path}")
-
-
-def parse_recipe(content: Any, name: str) -> Recipe:
-    """Check the content of a recipe; `name` stands before each complaint."""
-    if not isinstance(content, dict):
-        raise RecipeError(f"{name} is not a mapping of keys to values: see `build-dataset --help`")
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        message = message[0].lower() + message[1:]
-        raise RecipeError(f"{name}, {place + ': ' if place else ''}{message}") from error
+    return parse(Recipe, read_yaml(path), f"recipe {path}")

@@ -108,7 +108,9 @@ class Store:
         """
         new = {entry.uid: entry for entry in entries}
         with self._errors(), self._db:
-            known = {row.uid for row in self._db.select(columns=["key_value_pairs"], include_data=False)}
+            known = {
+                row.uid for row in self._db.select(columns=["key_value_pairs"], include_data=False)
+            }
             for uid, entry in new.items():
                 if uid in known:
                     continue
@@ -139,7 +141,11 @@ class Store:
         with self._errors():
             atoms = labelled(self._db.get_atoms(row_id), results)
             self._db.update(
-                row_id, atoms=atoms, status="done", data=_engine_data(engine), **_engine_columns(engine)
+                row_id,
+                atoms=atoms,
+                status="done",
+                data=_engine_data(engine),
+                **_engine_columns(engine),
             )
 
     def fail(self, row_id: int, reason: str, engine: Engine) -> None:

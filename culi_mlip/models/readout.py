@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ def mlp(widths: Sequence[int]) -> torch.nn.Sequential:
         Widths of input, hidden layers and output, at least two.
     """
     layers: list[torch.nn.Module] = []
-    for i, (n_in, n_out) in enumerate(zip(widths, widths[1:])):  # noqa: B905 (pairs)
+    for i, (n_in, n_out) in enumerate(pairwise(widths)):
         if i > 0:
             layers.append(torch.nn.SiLU())
         gain = 1.0 if i == 0 else math.sqrt(2)

@@ -51,9 +51,7 @@ class Circuit:
 
     def __post_init__(self) -> None:
         if not 2 <= self.n_qubits <= MAX_QUBITS:
-            raise CuliError(
-                f"circuit with n_qubits={self.n_qubits}: give 2 to {MAX_QUBITS} qubits"
-            )
+            raise CuliError(f"circuit with n_qubits={self.n_qubits}: give 2 to {MAX_QUBITS} qubits")
         if self.n_features < 1:
             raise CuliError(f"circuit with n_features={self.n_features}: give at least 1 feature")
         if self.depth < 1:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from typing import Literal
 
 from ase.calculators.calculator import Calculator
-from pydantic import BaseModel, ConfigDict
 
+from culi_mlip.configuration import Configuration
 from culi_mlip.errors import EngineError
 
 TITLE = "CHGNet's r2SCAN model"
 
 
-class CHGNetSettings(BaseModel):
+class CHGNetSettings(Configuration):
     """Settings of the CHGNet engine.
 
     Attributes
@@ -23,8 +24,6 @@ class CHGNetSettings(BaseModel):
         Name of the pretrained model in chgnet's wheel. "r2scan" was trained on r2SCAN
         calculations; its surface energies of Cu and Li are 25 to 50 % too low.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: Literal["r2scan"] = "r2scan"
 
@@ -44,6 +43,7 @@ def make(settings: CHGNetSettings) -> Calculator:
         raise EngineError(
             "engine 'chgnet' needs chgnet: install it with pip install 'culi-mlip[foundation]'"
         ) from error
+    warnings.filterwarnings("ignore", module="chgnet")
     with contextlib.redirect_stdout(io.StringIO()):  # chgnet announces itself by print
         model = CHGNet.load(model_name=settings.model, use_device="cpu", verbose=False)
         return CHGNetCalculator(model=model, use_device="cpu")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from ase.calculators.calculator import Calculator
-from pydantic import BaseModel, ConfigDict
+
+from culi_mlip.configuration import Configuration
 
 TITLE = "ASE's effective medium theory"
 
 
-class EMTSettings(BaseModel):
+class EMTSettings(Configuration):
     """Settings of the EMT engine: none."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def make(settings: EMTSettings) -> Calculator:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ase.calculators.calculator import Calculator
-from pydantic import BaseModel, ValidationError
 
+from culi_mlip.configuration import Configuration, parse
 from culi_mlip.errors import EngineError
 from culi_mlip.reference import chgnet, emt
 
@@ -34,7 +34,7 @@ class Engine:
     name: str
     title: str
     is_dft: bool
-    settings: BaseModel
+    settings: Configuration
     _make: Callable[[Any], Calculator]
 
     def calculator(self) -> Calculator:
@@ -57,7 +57,7 @@ class Engine:
 class _Registered:
     title: str
     is_dft: bool
-    settings: type[BaseModel]
+    settings: type[Configuration]
     make: Callable[[Any], Calculator]
 
 
@@ -68,7 +68,7 @@ ENGINES: Mapping[str, _Registered] = {
 """Engines by name."""
 
 
-def get_engine(name: str, settings: BaseModel | Mapping[str, Any] | None = None) -> Engine:
+def get_engine(name: str, settings: Configuration | Mapping[str, Any] | None = None) -> Engine:
     """Return a reference engine by name.
 
     Parameters
@@ -81,19 +81,13 @@ def get_engine(name: str, settings: BaseModel | Mapping[str, Any] | None = None)
     Raises
     ------
     EngineError
-        If the engine is unknown or a setting is not one of its own.
+        If the engine is unknown.
+    RecipeError
+        If a setting is not one of its own or out of range.
     """
     if name not in ENGINES:
         raise EngineError(f"unknown engine '{name}': choose one of {', '.join(sorted(ENGINES))}")
     registered = ENGINES[name]
-    try:
-        values = settings.model_dump() if isinstance(settings, BaseModel) else (settings or {})
-        checked = registered.settings.model_validate(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(registered.settings.model_fields) or "none"
-        raise EngineError(
-            f"engine '{name}', setting '{key}': {first['msg'].lower()}; its settings are: {known}"
-        ) from error
+    values = settings.model_dump() if isinstance(settings, Configuration) else dict(settings or {})
+    checked = parse(registered.settings, values, f"engine '{name}'")
     return Engine(name, registered.title, registered.is_dft, checked, registered.make)

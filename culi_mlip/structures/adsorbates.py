@@ -77,7 +77,9 @@ def adsorption_sites(slab: Atoms) -> list[tuple[str, NDArray[np.float64]]]:
             for other in seen
         ):
             seen.append(distances)
-            top = np.linalg.norm(surroundings[np.abs(surroundings[:, 2] - z) < _SAME] - [*point, z], axis=1)
+            top = np.linalg.norm(
+                surroundings[np.abs(surroundings[:, 2] - z) < _SAME] - [*point, z], axis=1
+            )
             nearest = int((top < top.min() + 10 * _SAME).sum())
             sites.append((SITE_KINDS.get(nearest, "hollow"), point))
     order = {"top": 0, "bridge": 1, "hollow": 2}

@@ -51,7 +51,7 @@ def test_equals_pennylane_with_first_and_second_derivatives(case):
 
 
 def test_single_precision_stays_single_and_agrees(case):
-    circuit, layer, features = case
+    _, layer, features = case
     exact = layer(features)
     single = layer.float()(features.float())
     assert single.dtype == torch.float32
@@ -59,7 +59,7 @@ def test_single_precision_stays_single_and_agrees(case):
 
 
 def test_expectation_values_are_bounded_and_periodic(case):
-    circuit, layer, features = case
+    _, layer, features = case
     outputs = layer(features)
     assert outputs.abs().max() <= 1 + 1e-12
     torch.testing.assert_close(layer(features + 4 * torch.pi), outputs, rtol=0, atol=1e-12)

@@ -37,9 +37,7 @@ def test_nearest_neighbours_of_each_site_on_cu100():
 
 
 def test_sites_do_not_depend_on_the_vacuum():
-    few, many = (
-        adatoms(slab("Cu", (1, 1, 1), thickness=8, vacuum=v), "Li") for v in (10.0, 20.0)
-    )
+    few, many = (adatoms(slab("Cu", (1, 1, 1), thickness=8, vacuum=v), "Li") for v in (10.0, 20.0))
     for a, b in zip(few, many, strict=True):
         np.testing.assert_allclose(a.positions[:, :2], b.positions[:, :2], atol=1e-8)
 

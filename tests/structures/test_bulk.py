@@ -8,7 +8,9 @@ from culi_mlip.errors import StructureError
 from culi_mlip.structures import bulk, rattled, strained
 
 
-@pytest.mark.parametrize(("symbol", "a", "atoms_per_cubic_cell"), [("Cu", 3.578, 4), ("Li", 3.414, 2)])
+@pytest.mark.parametrize(
+    ("symbol", "a", "atoms_per_cubic_cell"), [("Cu", 3.578, 4), ("Li", 3.414, 2)]
+)
 def test_density_is_that_of_the_crystal(symbol, a, atoms_per_cubic_cell):
     atoms = bulk(symbol, repeat=(2, 2, 2))
     assert len(atoms) == 8

@@ -1,0 +1,39 @@
+# make quickstart   from a fresh clone to lithium on copper
+# make test         the whole test suite
+# PYTHON=python3.12 make …   chooses the interpreter
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CULI_MLIP_DATA ?= $(wildcard ../shared/data)
+export CULI_MLIP_DATA
+
+.PHONY: quickstart test test-all lint clean
+
+quickstart: $(VENV)/.installed
+	$(BIN)/culi-mlip quickstart
+
+test: $(VENV)/.installed-dev lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.installed-dev lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Each stamp is written last: an interrupted installation is taken up again.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet torch -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e '.[foundation]' -c constraints.txt
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,96 @@
+"""HybridAllegro: nequip's ASE calculator on a trained potential of any variant."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import all_changes
+from nequip.integrations.ase import NequIPCalculator
+
+from culi_mlip.errors import ModelError
+from culi_mlip.files import check_finite
+from culi_mlip.models.files import model_file, model_metadata
+
+
+class HybridAllegro(NequIPCalculator):
+    """Energy (eV), forces (eV/Å), stress (eV/Å³, ASE's sign and order) and atomic energies.
+
+    Parameters
+    ----------
+    model
+        A run folder of ``culi-mlip train`` (its best checkpoint is taken), a checkpoint
+        (``.ckpt``), a packaged (``.nequip.zip``) or a compiled model (``.nequip.pt2``).
+        A checkpoint or package can run code when it is loaded: open only those you trust.
+    device
+        "cpu" or "cuda"; by default the GPU if there is one.
+
+    Attributes
+    ----------
+    species
+        Chemical symbols that the model knows.
+    metadata
+        What the run folder records of the model (``model.json``), empty for a lone file.
+
+    Raises
+    ------
+    ModelError
+        If the path is not a model, or the structure holds other species or NaN positions.
+
+    Notes
+    -----
+    The stress of a slab, periodic in the plane alone, is that of its whole cell with the
+    vacuum. A cell without volume has no stress.
+
+    Examples
+    --------
+    >>> from culi_mlip.calculator import HybridAllegro  # doctest: +SKIP
+    >>> atoms.calc = HybridAllegro("run/")  # doctest: +SKIP
+    """
+
+    def __init__(self, model: str | os.PathLike[str], device: str | None = None) -> None:
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        file = model_file(model)
+        loaded = _load(file, device)
+        super().__init__(model=loaded.model, device=device, transforms=loaded.transforms)
+        self.metadata = model_metadata(model)
+        mapper = next(t for t in self.transforms if hasattr(t, "model_type_names"))
+        self.species: list[str] = list(mapper.model_type_names)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Evaluate the model; called by ASE."""
+        assert atoms is not None  # noqa: S101 (ASE always passes the atoms)
+        unknown = sorted(set(atoms.symbols) - set(self.species))
+        if unknown:
+            raise ModelError(
+                f"{atoms.get_chemical_formula()} holds {', '.join(unknown)}, but the model knows "
+                f"only {', '.join(self.species)}: train one on these species"
+            )
+        check_finite(atoms, atoms.get_chemical_formula())
+        super().calculate(atoms, properties, system_changes)
+        if not np.isfinite(self.results.get("stress", 0.0)).all():
+            del self.results["stress"]
+
+
+def _load(file: os.PathLike[str], device: str) -> NequIPCalculator:
+    logging.getLogger("nequip").setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if str(file).endswith(".pt2"):
+                return NequIPCalculator.from_compiled_model(file, device=device)
+            return NequIPCalculator._from_saved_model(file, device=device)
+    except (RuntimeError, KeyError, pickle.UnpicklingError, EOFError, ImportError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{file} cannot be loaded as a model ({reason[:150]})") from error

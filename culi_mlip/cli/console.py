@@ -1,0 +1,81 @@
+"""Progress bars with the time left, and tables, in a terminal or in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """Give a function that starts a progress bar by name and returns what advances it.
+
+    Where standard error is no terminal, a line a step every 15 seconds replaces the bars.
+    """
+    if not err.is_terminal:
+        yield _log_step
+        return
+    columns = (
+        TextColumn("    {task.description:<26}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as bars:
+
+        def step(name: str) -> Callable[[int, int], None]:
+            task = bars.add_task(name, total=None)
+
+            def advance(done: int, total: int) -> None:
+                bars.update(task, completed=done, total=total)
+
+            return advance
+
+        yield step
+
+
+def say(text: str) -> None:
+    """Print what happens, above the progress bars."""
+    err.print(text, markup=False)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; the first column is left-aligned."""
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for i, name in enumerate(header):
+        grid.add_column(name, justify="left" if i == 0 else "right")
+    for row in rows:
+        grid.add_row(*row)
+    out.print(grid)
+
+
+def _log_step(name: str) -> Callable[[int, int], None]:
+    started = last = time.monotonic()
+    reported = 0
+
+    def advance(done: int, total: int) -> None:
+        nonlocal last, reported
+        now = time.monotonic()
+        if done > reported and (now - last >= 15 or done == total):
+            last, reported = now, done
+            left = (now - started) * (total - done) / done
+            say(f"    {name}: {done}/{total}, {left:.0f} s left")
+
+    return advance

@@ -1,0 +1,48 @@
+"""``culi-mlip evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("evaluate")
+@click.argument("model", type=click.Path(path_type=Path), default=Path("run"))
+@click.argument("frames", type=click.Path(path_type=Path), default=Path("data/test.extxyz"))
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file for the errors.")
+@click.option("--device", help="cpu or cuda.  [default: cuda if there is one]")
+def command(model: Path, frames: Path, out: Path | None, device: str | None) -> None:
+    """Print the errors of MODEL on labelled FRAMES, by kind of structure.
+
+    \b
+    Example:
+      culi-mlip evaluate run/ data/test.extxyz
+    """
+    from dataclasses import asdict
+
+    from culi_mlip.calculator import HybridAllegro
+    from culi_mlip.cli import console
+    from culi_mlip.files import write_json
+    from culi_mlip.models.evaluation import evaluate
+    from culi_mlip.models.training import training_frames
+
+    labelled = training_frames(frames)
+    calculator = HybridAllegro(model, device=device)
+    with console.steps() as step:
+        result = evaluate(labelled, calculator, progress=step("Evaluating"))
+    console.table(
+        ["kind", "frames", "force MAE (meV/Å)", "energy MAE (meV/atom)", "stress MAE (GPa)"],
+        [
+            [
+                row.kind,
+                str(row.frames),
+                f"{1000 * row.force_mae:.1f}",
+                f"{1000 * row.energy_mae:.2f}",
+                f"{160.21766208 * row.stress_mae:.3f}",
+            ]
+            for row in result.errors
+        ],
+    )
+    if out:
+        write_json(out, [asdict(row) for row in result.errors])

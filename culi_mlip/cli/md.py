@@ -1,0 +1,96 @@
+"""``culi-mlip md``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("md")
+@click.argument("structure", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    default=Path("run"),
+    show_default=True,
+    help="Run folder, checkpoint, packaged or compiled model.",
+)
+@click.option("--temperature", type=float, default=300.0, show_default=True, help="In K.")
+@click.option("--time", type=float, default=2.0, show_default=True, help="Length in ps.")
+@click.option("--ensemble", type=click.Choice(["nvt", "nve"]), default="nvt", show_default=True)
+@click.option("--timestep", type=float, default=2.0, show_default=True, help="In fs.")
+@click.option(
+    "--stride",
+    type=int,
+    default=10,
+    show_default=True,
+    help="Steps between frames, log lines and points to continue from.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of velocities and thermostat."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("md"),
+    show_default=True,
+    help="The run folder.",
+)
+@click.option("--device", help="cpu or cuda.  [default: cuda if there is one]")  # fmt: skip
+def command(
+    structure: Path | None,
+    model: Path,
+    temperature: float,
+    time: float,
+    ensemble: str,
+    timestep: float,
+    stride: int,
+    seed: int,
+    out: Path,
+    device: str | None,
+) -> None:
+    """Run molecular dynamics of STRUCTURE (the last frame of any file that ASE reads).
+
+    Without STRUCTURE, half a monolayer of Li on Cu(100) is built. Velocities in the file are
+    kept, constraints obeyed. Killed at any moment, the same command continues. The folder gets
+    trajectory.extxyz (OVITO, ASE GUI), log.csv and final.extxyz.
+
+    \b
+    Example:
+      culi-mlip md slab.xyz --model run/ --temperature 300 --time 2 --ensemble nvt --out md/
+    """
+    from culi_mlip.calculator import HybridAllegro
+    from culi_mlip.cli import console
+    from culi_mlip.dynamics import energy_drift, run_md
+    from culi_mlip.files import read_frames
+    from culi_mlip.models.files import model_digest
+    from culi_mlip.structures import li_on_cu, slab
+
+    if structure is None:
+        base = slab("Cu", (1, 0, 0), thickness=5, vacuum=10, free_layers=None)
+        atoms = li_on_cu(base, 0.5, seed=0, repeat=(4, 4, 1))
+    else:
+        atoms = read_frames(structure)[-1]
+    with console.steps() as step:
+        result = run_md(
+            atoms,
+            HybridAllegro(model, device=device),
+            temperature=temperature,
+            time=time,
+            out=out,
+            ensemble=ensemble,  # type: ignore[arg-type]  # click has checked it
+            timestep=timestep,
+            stride=stride,
+            seed=seed,
+            model=model_digest(model),
+            progress=step(f"MD of {len(atoms)} atoms"),
+        )
+    log = result.log
+    half = len(log["time_ps"]) // 2
+    drift = energy_drift(log["time_ps"], log["conserved_eV"], len(atoms))
+    console.out.print(
+        f"Mean temperature of the second half {log['temperature_K'][half:].mean():.0f} K; drift of "
+        f"the conserved energy {1000 * drift:+.3f} meV/atom/ps"
+    )
+    console.out.print(f"Trajectory: {result.trajectory}")

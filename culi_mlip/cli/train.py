@@ -1,0 +1,69 @@
+"""``culi-mlip train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("train")
+@click.argument("data", type=click.Path(path_type=Path), default=Path("data"))
+@click.option(
+    "--variant",
+    type=click.Choice(["allegro", "mlp", "qdi"]),
+    default="qdi",
+    show_default=True,
+    help="Plain Allegro, a further MLP, or the quantum hybrid.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("run"),
+    show_default=True,
+    help="The run folder.",
+)
+@click.option("--epochs", type=int, help="Passes over the training frames.  [default: 100]")
+@click.option("--batch-size", type=int, help="Frames a step.  [default: 4]")
+@click.option("--learning-rate", type=float, help="Peak learning rate.  [default: 0.01]")
+@click.option("--r-max", type=float, help="Cutoff in Å.  [default: 5]")
+@click.option("--seed", type=int, help="Seed of weights and order of frames.  [default: 0]")
+@click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(path_type=Path),
+    help="YAML file with any of the settings; flags win over it.",
+)
+@click.option("--compile/--no-compile", "compile_", default=None,
+              help="torch.compile: slower start, faster epochs.  [default: compile]")  # fmt: skip
+def command(data: Path, variant: str, out: Path, settings_file: Path | None, **flags: Any) -> None:
+    """Train a potential on the frames of DATA (train.extxyz and val.extxyz).
+
+    nequip's own training runs on a plain configuration, run/config.yaml; `cd run &&
+    nequip-train` repeats it. Killed at any moment, the same command continues from the last
+    epoch.
+
+    \b
+    Example:
+      culi-mlip train data/ --variant qdi --out run/
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.models.settings import load_settings
+    from culi_mlip.models.training import train
+
+    flags["compile"] = flags.pop("compile_")
+    settings = load_settings(
+        settings_file, {"variant": variant} | {k: v for k, v in flags.items() if v is not None}
+    )
+    with console.steps() as step:
+        trained = train(data, out, settings, progress=step("Training"))
+    energies = ", ".join(f"{s} {e:.4f}" for s, e in trained.metadata["reference_energies"].items())
+    validation = trained.metadata["validation"]
+    console.out.print(f"Reference energies (eV/atom): {energies}")
+    console.out.print(
+        f"Validation: force MAE {1000 * validation['force_mae']:.1f} meV/Å, "
+        f"energy MAE {1000 * validation['energy_mae_per_atom']:.2f} meV/atom "
+        f"(epoch {trained.metadata['best_epoch'] + 1})"
+    )
+    console.out.print(f"Model: {trained.folder}")

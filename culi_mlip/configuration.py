@@ -1,0 +1,70 @@
+"""YAML in, checked settings out: an unknown key is an error that names the nearest one."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from culi_mlip.errors import RecipeError
+
+
+class Configuration(BaseModel):
+    """Base of all settings that users write."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_nearest_key(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for key in values:
+                if key not in cls.model_fields:
+                    near = difflib.get_close_matches(str(key), cls.model_fields, n=1, cutoff=0.0)
+                    hint = f": the nearest valid key is '{near[0]}'" if near else ""
+                    raise ValueError(f"unknown key '{key}'{hint}")
+        return values
+
+
+AnyConfiguration = TypeVar("AnyConfiguration", bound=Configuration)
+
+
+def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises
+    ------
+    RecipeError
+        If the file is missing, not YAML, or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise RecipeError(f"{path} does not exist: give the path of a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} holds no mapping of keys to values: write `key: value` lines")
+    return content
+
+
+def parse(kind: type[AnyConfiguration], content: Any, name: str) -> AnyConfiguration:
+    """Check settings; `name` stands before each complaint.
+
+    Raises
+    ------
+    RecipeError
+        If a key is unknown or missing, or a value is of the wrong type or out of range.
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        message = message[0].lower() + message[1:]
+        raise RecipeError(f"{name}, {place + ': ' if place else ''}{message}") from error

@@ -1,0 +1,287 @@
+"""NVT and NVE runs that can be killed at any step and continued."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+import ase.io
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator
+from ase.md.bussi import Bussi
+from ase.md.md import MolecularDynamics
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from ase.md.verlet import VelocityVerlet
+
+from culi_mlip.errors import CuliError
+from culi_mlip.files import atomic_path, output_errors, write_frames
+from culi_mlip.runs import run_folder, run_record
+
+Ensemble = Literal["nvt", "nve"]
+
+THERMOSTAT_TIME = 100.0
+"""Relaxation time of the stochastic velocity rescaling in fs."""
+
+LOG_COLUMNS = (
+    "step",
+    "time_ps",
+    "temperature_K",
+    "potential_eV",
+    "kinetic_eV",
+    "total_eV",
+    "conserved_eV",
+)
+
+
+@dataclass(frozen=True)
+class MDResult:
+    """A finished run.
+
+    Attributes
+    ----------
+    folder
+        Holds ``trajectory.extxyz``, ``log.csv``, ``final.extxyz`` and ``run.yaml``.
+    log
+        Columns of the log by name; energies in eV, times in ps, temperatures in K. The
+        conserved energy is the total less what the thermostat put in.
+    """
+
+    folder: Path
+    log: Mapping[str, np.ndarray]
+
+    @property
+    def trajectory(self) -> Path:
+        """The trajectory, extended XYZ."""
+        return self.folder / "trajectory.extxyz"
+
+    @property
+    def final(self) -> Path:
+        """The last frame with its velocities, extended XYZ."""
+        return self.folder / "final.extxyz"
+
+
+def run_md(
+    atoms: Atoms,
+    calculator: Calculator,
+    *,
+    temperature: float,
+    time: float,
+    out: str | os.PathLike[str],
+    ensemble: Ensemble = "nvt",
+    timestep: float = 2.0,
+    stride: int = 10,
+    seed: int = 0,
+    model: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> MDResult:
+    """Run molecular dynamics, or continue a run that was killed.
+
+    NVT is the stochastic velocity rescaling of Bussi, Donadio and Parrinello (J. Chem. Phys.
+    126, 014101, 2007); NVE is velocity Verlet. Velocities that the structure brings are kept;
+    otherwise they are drawn at `temperature`. Constraints are obeyed.
+
+    Parameters
+    ----------
+    atoms
+        The structure.
+    calculator
+        The potential.
+    temperature
+        Temperature in K: of the thermostat, and of velocities that are drawn.
+    time
+        Length of the run in ps.
+    out
+        The run folder.
+    ensemble
+        "nvt" or "nve".
+    timestep
+        Time step in fs.
+    stride
+        Steps between frames of the trajectory, lines of the log, and points to continue from.
+    seed
+        Seed of velocities and thermostat.
+    model
+        Name of the potential, for the record.
+    progress
+        Called with (steps done, steps in all) after each frame.
+
+    Returns
+    -------
+    MDResult
+
+    Raises
+    ------
+    CuliError
+        If an argument is out of range, the folder holds another run, or the energy diverges.
+    """
+    for name, value in (("time", time), ("timestep", timestep), ("temperature", temperature)):
+        if not value > 0:
+            raise CuliError(f"{name} is {value}: give a positive number")
+    if stride < 1:
+        raise CuliError(f"stride is {stride}: give at least 1")
+    n_steps = round(time * 1000 / timestep)
+    if n_steps < 1:
+        raise CuliError(f"time {time} ps is shorter than the time step of {timestep} fs")
+    inputs = {
+        "structure": _digest(atoms),
+        "model": model,
+        "temperature_K": temperature,
+        "time_ps": time,
+        "ensemble": ensemble,
+        "timestep_fs": timestep,
+        "stride": stride,
+        "seed": seed,
+    }
+    folder = Path(out)
+    record = run_record(folder)
+    if record and record.get("inputs") != inputs:
+        raise CuliError(
+            f"{folder} holds another run: choose another --out, or remove it to start anew"
+        )
+    if not (record.get("status") == "done" and (folder / "final.extxyz").exists()):
+        with run_folder(folder, "md", inputs):
+            _run(atoms, calculator, folder, n_steps, inputs, progress)
+    return MDResult(folder, read_log(folder / "log.csv"))
+
+
+def read_log(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Return the columns of an MD log by name."""
+    with Path(path).open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    return {name: np.array([float(row[name]) for row in rows]) for name in LOG_COLUMNS}
+
+
+def _run(
+    atoms: Atoms,
+    calculator: Calculator,
+    folder: Path,
+    n_steps: int,
+    inputs: Mapping[str, Any],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    rng = np.random.default_rng(inputs["seed"])
+    moving = atoms.copy()
+    moving.calc = calculator
+    if not moving.get_momenta().any():
+        MaxwellBoltzmannDistribution(
+            moving, temperature_K=inputs["temperature_K"], rng=rng, force_temp=True
+        )
+        if not moving.constraints:
+            Stationary(moving)
+    dynamics = _dynamics(moving, inputs, rng)
+    recorder = _Recorder(folder, moving, dynamics, rng)
+    recorder.restore()
+    limit = 10 * inputs["temperature_K"] + 3000
+    if dynamics.nsteps == 0:
+        recorder.record()
+    while dynamics.nsteps < n_steps:
+        dynamics.run(min(inputs["stride"], n_steps - dynamics.nsteps))
+        if not moving.get_temperature() < limit:
+            raise CuliError(
+                f"the run diverged before step {dynamics.nsteps} "
+                f"({moving.get_temperature():.0f} K): shorten the time step or train the "
+                "potential on such structures"
+            )
+        recorder.record()
+        if progress:
+            progress(dynamics.nsteps, n_steps)
+    final = moving.copy()
+    final.info = {"time_ps": n_steps * inputs["timestep_fs"] / 1000}
+    write_frames(folder / "final.extxyz", [final])
+
+
+def _dynamics(
+    atoms: Atoms, inputs: Mapping[str, Any], rng: np.random.Generator
+) -> MolecularDynamics:
+    timestep = inputs["timestep_fs"] * units.fs
+    if inputs["ensemble"] == "nve":
+        return VelocityVerlet(atoms, timestep=timestep)
+    return Bussi(
+        atoms,
+        timestep=timestep,
+        temperature_K=inputs["temperature_K"],
+        taut=THERMOSTAT_TIME * units.fs,
+        rng=rng,
+    )
+
+
+class _Recorder:
+    """Writes frames and log lines, and after each the state from which to continue.
+
+    The state holds how long the two files were; what a killed run wrote beyond that is cut
+    off. So the trajectory of a continued run is that of an unbroken one.
+    """
+
+    def __init__(
+        self, folder: Path, atoms: Atoms, dynamics: MolecularDynamics, rng: np.random.Generator
+    ) -> None:
+        self.folder, self.atoms, self.dynamics, self.rng = folder, atoms, dynamics, rng
+        self.files = [folder / "trajectory.extxyz", folder / "log.csv"]
+
+    def restore(self) -> None:
+        """Continue from the last state, or begin."""
+        state_file = self.folder / "state.npz"
+        if not state_file.exists():
+            for file, start in zip(self.files, ("", ",".join(LOG_COLUMNS) + "\n"), strict=True):
+                with output_errors(file):
+                    file.write_text(start)
+            return
+        with np.load(state_file) as state:
+            self.atoms.positions = state["positions"]
+            self.atoms.set_momenta(state["momenta"], apply_constraint=False)
+            self.dynamics.nsteps = int(state["step"])
+            self.rng.bit_generator.state = json.loads(str(state["rng"]))
+            if isinstance(self.dynamics, Bussi):
+                self.dynamics.transferred_energy = float(state["transferred_energy"])
+            for file, length in zip(self.files, state["lengths"], strict=True):
+                with output_errors(file):
+                    os.truncate(file, int(length))
+
+    def record(self) -> None:
+        """Write the present frame, its log line, and the state."""
+        potential = float(self.atoms.get_potential_energy())
+        kinetic = float(self.atoms.get_kinetic_energy())
+        transferred = float(getattr(self.dynamics, "transferred_energy", 0.0))
+        time_ps = self.dynamics.get_time() / (1000 * units.fs)
+        values = [
+            self.dynamics.nsteps,
+            time_ps,
+            float(self.atoms.get_temperature()),
+            potential,
+            kinetic,
+            potential + kinetic,
+            potential + kinetic - transferred,
+        ]
+        frame = self.atoms.copy()
+        frame.info = {"time_ps": round(time_ps, 6)}
+        text = StringIO()
+        ase.io.write(text, frame, format="extxyz")
+        line = ",".join(f"{v:.10g}" for v in values) + "\n"
+        for file, content in zip(self.files, (text.getvalue(), line), strict=True):
+            with output_errors(file), file.open("a") as stream:
+                stream.write(content)
+        with atomic_path(self.folder / "state.npz") as temporary:
+            np.savez(
+                temporary,
+                positions=self.atoms.positions,
+                momenta=self.atoms.get_momenta(),
+                step=self.dynamics.nsteps,
+                rng=json.dumps(self.rng.bit_generator.state),
+                transferred_energy=transferred,
+                lengths=[file.stat().st_size for file in self.files],
+            )
+
+
+def _digest(atoms: Atoms) -> str:
+    content = hashlib.sha256()
+    for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.get_momenta()):
+        content.update(np.ascontiguousarray(array).tobytes())
+    return f"{atoms.get_chemical_formula()} {content.hexdigest()[:12]}"

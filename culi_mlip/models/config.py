@@ -1,0 +1,201 @@
+"""The plain nequip configuration of a training, repeatable with ``nequip-train`` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from culi_mlip.models.settings import BUILDERS, TrainSettings
+
+
+def nequip_config(
+    settings: TrainSettings,
+    *,
+    train_file: str,
+    val_file: str,
+    n_train: int,
+    species: Sequence[str],
+    reference_energies: Mapping[str, float],
+    has_stress: bool,
+) -> dict[str, Any]:
+    """Return the configuration of ``nequip-train``.
+
+    Parameters
+    ----------
+    settings
+        Settings of the training.
+    train_file, val_file
+        Extended XYZ files, relative to the run folder.
+    n_train
+        Number of training frames, for the schedule of the learning rate.
+    species
+        Chemical symbols, in the order of the model's types.
+    reference_energies
+        Fitted energy of each element in eV/atom.
+    has_stress
+        Whether every frame has a stress.
+    """
+    stress = has_stress and settings.loss.stress > 0
+    steps = settings.epochs * -(-n_train // settings.batch_size)
+    return {
+        # The run folder is the working directory: `cd run && nequip-train` repeats it.
+        "hydra": {"run": {"dir": "."}, "output_subdir": "hydra", "job": {"chdir": False}},
+        "run": ["train"],
+        "data": _data(settings, train_file, val_file, species),
+        "trainer": _trainer(settings),
+        "training_module": {
+            "_target_": "nequip.train.EMALightningModule",
+            "ema_decay": 0.99,
+            "loss": _loss(settings, stress),
+            "val_metrics": _metrics(stress),
+            "optimizer": {"_target_": "torch.optim.Adam", "lr": settings.learning_rate},
+            "lr_scheduler": {
+                "scheduler": {
+                    "_target_": "torch.optim.lr_scheduler.OneCycleLR",
+                    "max_lr": settings.learning_rate,
+                    "total_steps": steps,
+                    "pct_start": 0.1,
+                    "div_factor": 10.0,
+                    "final_div_factor": 200.0,
+                    "cycle_momentum": False,
+                },
+                "interval": "step",
+                "frequency": 1,
+            },
+            "model": _model(settings, species, reference_energies),
+        },
+    }
+
+
+def _data(
+    settings: TrainSettings, train_file: str, val_file: str, species: Sequence[str]
+) -> dict[str, Any]:
+    loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": settings.batch_size}
+    return {
+        "_target_": "nequip.data.datamodule.ASEDataModule",
+        "seed": settings.seed,
+        "train_file_path": train_file,
+        "val_file_path": val_file,
+        "transforms": [
+            {
+                "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
+                "model_type_names": list(species),
+            },
+            {
+                "_target_": "nequip.data.transforms.NeighborListTransform",
+                "r_max": settings.r_max,
+            },
+        ],
+        "train_dataloader": loader | {"shuffle": True},
+        "val_dataloader": dict(loader),
+        "stats_manager": {
+            "_target_": "nequip.data.CommonDataStatisticsManager",
+            "type_names": list(species),
+            "dataloader_kwargs": {"batch_size": 5},
+        },
+    }
+
+
+def _trainer(settings: TrainSettings) -> dict[str, Any]:
+    # A monitored checkpoint is written only when it is the best: the one for continuing is
+    # a second, unmonitored one, written each epoch.
+    checkpoint = {
+        "_target_": "lightning.pytorch.callbacks.ModelCheckpoint",
+        "dirpath": "checkpoints",
+        "enable_version_counter": False,
+    }
+    return {
+        "_target_": "lightning.Trainer",
+        "max_epochs": settings.epochs,
+        "log_every_n_steps": 1000000,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "gradient_clip_val": 10.0,
+        "num_sanity_val_steps": 0,
+        "logger": {
+            "_target_": "lightning.pytorch.loggers.CSVLogger",
+            "save_dir": ".",
+            "name": "logs",
+            "flush_logs_every_n_steps": 1,
+        },
+        "callbacks": [
+            checkpoint | {"filename": "best", "monitor": "val0_epoch/weighted_sum", "mode": "min"},
+            checkpoint | {"filename": "last", "every_n_epochs": 1},
+        ],
+    }
+
+
+def _loss(settings: TrainSettings, stress: bool) -> dict[str, Any]:
+    weights = settings.loss
+    coefficients = {"total_energy": weights.energy, "forces": weights.forces}
+    if stress:
+        coefficients["stress"] = weights.stress
+    return {
+        "_target_": f"nequip.train.Energy{'ForceStress' if stress else 'Force'}Loss",
+        "per_atom_energy": True,
+        "coeffs": coefficients,
+    }
+
+
+def _metrics(stress: bool) -> dict[str, Any]:
+    # The monitor weighs energies per atom and forces alike; total energies of big cells
+    # would drown the rest.
+    coefficients: dict[str, float | None] = {
+        "total_energy_mae": None,
+        "total_energy_rmse": None,
+        "per_atom_energy_mae": 1.0,
+        "per_atom_energy_rmse": None,
+        "forces_mae": 1.0,
+        "forces_rmse": None,
+    }
+    if stress:
+        coefficients |= {"stress_mae": None, "stress_rmse": None}
+    return {
+        "_target_": f"nequip.train.Energy{'ForceStress' if stress else 'Force'}Metrics",
+        "coeffs": coefficients,
+    }
+
+
+def _model(
+    settings: TrainSettings, species: Sequence[str], reference_energies: Mapping[str, float]
+) -> dict[str, Any]:
+    width = settings.num_scalar_features
+    model: dict[str, Any] = {
+        "_target_": BUILDERS[settings.variant],
+        "seed": settings.seed,
+        "model_dtype": settings.model_dtype,
+        "compile_mode": "compile" if settings.compile else "eager",
+        "type_names": list(species),
+        "r_max": settings.r_max,
+        "l_max": settings.l_max,
+        "parity": True,
+        "radial_chemical_embed": {
+            "_target_": "allegro.nn.TwoBodyBesselScalarEmbed",
+            "num_bessels": 8,
+            "polynomial_cutoff_p": settings.polynomial_cutoff_p,
+        },
+        "scalar_embed_mlp_hidden_layers_width": width,
+        "num_layers": settings.num_layers,
+        "num_scalar_features": width,
+        "num_tensor_features": settings.num_tensor_features,
+        "allegro_mlp_hidden_layers_width": width,
+        "readout_mlp_hidden_layers_width": settings.readout_width,
+        "avg_num_neighbors": "${training_data_stats:num_neighbors_mean}",
+        "per_type_energy_scales": "${training_data_stats:per_type_forces_rms}",
+        "per_type_energy_scales_trainable": True,
+        "per_type_energy_shifts": {s: float(reference_energies[s]) for s in species},
+        "per_type_energy_shifts_trainable": True,
+    }
+    if settings.variant == "mlp":
+        model |= {
+            "readout_features": settings.readout_features or 16,
+            "further_mlp_widths": list(settings.further_mlp_widths),
+        }
+    elif settings.variant == "qdi":
+        model |= {
+            "readout_features": settings.readout_features or 4,
+            "n_qubits": settings.n_qubits,
+            "qdi_depth": settings.qdi_depth,
+            "output_mlp_width": settings.output_mlp_width,
+        }
+    return model

@@ -1,0 +1,268 @@
+"""Training by nequip's own command, in a run folder that can be killed and continued."""
+
+from __future__ import annotations
+
+import csv
+import ctypes
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from ase import Atoms
+
+from culi_mlip.datasets import fit_reference_energies
+from culi_mlip.datasets.audit import missing_labels
+from culi_mlip.errors import DatasetError, ModelError, OutputError
+from culi_mlip.files import read_frames, read_json, write_json, write_text
+from culi_mlip.models.config import nequip_config
+from culi_mlip.models.settings import TrainSettings
+from culi_mlip.runs import run_folder, run_record
+
+_MALLOC = {
+    # glibc returns every large tensor's memory to the system and faults it in anew; keeping
+    # it makes a training step on the CPU two to three times as fast.
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A finished training.
+
+    Attributes
+    ----------
+    folder
+        The run folder.
+    metadata
+        Content of ``model.json``: species, cutoff, variant, units, training set digest,
+        reference engine and settings, reference energies, validation errors.
+    """
+
+    folder: Path
+    metadata: Mapping[str, Any]
+
+
+def train(
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    settings: TrainSettings | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> TrainedModel:
+    """Train a potential, or continue a training that was killed.
+
+    ``nequip-train`` runs on a plain configuration, ``config.yaml`` in the run folder; whoever
+    has nequip and this package repeats it by ``cd run && nequip-train``.
+
+    Parameters
+    ----------
+    data
+        Folder with ``train.extxyz`` and ``val.extxyz``, as from ``build-dataset``.
+    out
+        The run folder.
+    settings
+        Settings of the training.
+    progress
+        Called with (epochs done, epochs in all).
+
+    Returns
+    -------
+    TrainedModel
+
+    Raises
+    ------
+    DatasetError
+        If frames are missing or lack labels.
+    ModelError
+        If the folder holds a training with other settings, or nequip failed.
+    OutputError
+        If the folder cannot be written.
+    """
+    settings = settings or TrainSettings()
+    source, folder = Path(data), Path(out)
+    parts = {part: training_frames(source / f"{part}.extxyz") for part in ("train", "val")}
+    inputs = {
+        "data": os.path.relpath(source, folder),
+        "data_digest": _digest(source / "train.extxyz"),
+        "settings": settings.model_dump(mode="json"),
+    }
+    record = run_record(folder)
+    if record and record.get("inputs") != inputs:
+        raise ModelError(
+            f"{folder} holds a training with other data or settings: choose another --out, "
+            "or remove it"
+        )
+    if record.get("status") == "done" and (folder / "model.json").exists():
+        return TrainedModel(folder, read_json(folder / "model.json"))
+    with run_folder(folder, "train", inputs):
+        config = _config(settings, parts, source, folder)
+        write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        _run_nequip(folder, settings.epochs, progress)
+        metadata = _metadata(settings, parts, source, folder, config)
+        write_json(folder / "model.json", metadata)
+    return TrainedModel(folder, metadata)
+
+
+def training_frames(path: str | os.PathLike[str]) -> list[Atoms]:
+    """Read frames to train or test on.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing or empty, or a frame lacks energy or forces or holds NaN.
+    """
+    if not Path(path).is_file():
+        raise DatasetError(f"{path} does not exist: make the dataset with culi-mlip build-dataset")
+    if Path(path).stat().st_size == 0:
+        raise DatasetError(f"{path} is empty: there is nothing to train or test on")
+    frames = read_frames(path)
+    for i, atoms in enumerate(frames):
+        missing = missing_labels(atoms)
+        if missing:
+            raise DatasetError(
+                f"{path}, frame {i}: no label for {' and '.join(missing)}; label every frame"
+            )
+        for key in ("energy", "forces", "stress"):
+            if not np.isfinite(atoms.calc.results.get(key, 0.0)).all():
+                raise DatasetError(f"{path}, frame {i}: the {key} holds NaN or infinity")
+    return frames
+
+
+def learning_curve(folder: str | os.PathLike[str]) -> list[dict[str, float]]:
+    """Return nequip's epoch metrics, merged over all starts of a training.
+
+    Returns
+    -------
+    list of dict
+        One an epoch that has been validated, in order, with "epoch" and nequip's metric names.
+    """
+    epochs: dict[int, dict[str, float]] = {}
+    files = sorted(Path(folder).glob("logs/version_*/metrics.csv"), key=_version)
+    for file in files:
+        with file.open(newline="") as lines:
+            for row in csv.DictReader(lines):
+                values = {k: float(v) for k, v in row.items() if k and v}
+                if "epoch" in values:
+                    epochs.setdefault(int(values["epoch"]), {}).update(values)
+    return [epochs[epoch] for epoch in sorted(epochs) if "val0_epoch/weighted_sum" in epochs[epoch]]
+
+
+def _config(
+    settings: TrainSettings, parts: Mapping[str, Sequence[Atoms]], source: Path, folder: Path
+) -> dict[str, Any]:
+    train_frames = parts["train"]
+    species = sorted({s for atoms in train_frames for s in atoms.symbols})
+    unseen = {s for atoms in parts["val"] for s in atoms.symbols} - set(species)
+    if unseen:
+        raise DatasetError(
+            f"{source / 'val.extxyz'} holds {', '.join(sorted(unseen))}, which no training frame "
+            "does: split the dataset anew"
+        )
+    everything = [*train_frames, *parts["val"]]
+    return nequip_config(
+        settings,
+        train_file=os.path.relpath(source / "train.extxyz", folder),
+        val_file=os.path.relpath(source / "val.extxyz", folder),
+        n_train=len(train_frames),
+        species=species,
+        reference_energies=fit_reference_energies(train_frames),
+        has_stress=all("stress" in atoms.calc.results for atoms in everything),
+    )
+
+
+def _run_nequip(folder: Path, epochs: int, progress: Callable[[int, int], None] | None) -> None:
+    command = [sys.executable, "-m", "nequip.scripts.train"]
+    if (folder / "checkpoints" / "last.ckpt").exists():
+        command.append("++ckpt_path=checkpoints/last.ckpt")
+    environment = _MALLOC | dict(os.environ)
+    with (folder / "train.log").open("a") as log:
+        process = subprocess.Popen(  # noqa: S603 (our own interpreter, fixed arguments)
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+        )
+        try:
+            while process.poll() is None:
+                time.sleep(0.5)
+                if progress:
+                    curve = learning_curve(folder)
+                    progress(int(curve[-1]["epoch"]) + 1 if curve else 0, epochs)
+        finally:
+            process.kill()
+            process.wait()
+    if process.returncode != 0:
+        _raise_failure(folder, process.returncode)
+
+
+def _die_with_parent() -> None:
+    """Let the kernel kill the training when this process dies, however it dies."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _raise_failure(folder: Path, code: int) -> None:
+    log = folder / "train.log"
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    if any("No space left on device" in line for line in lines[-30:]):
+        raise OutputError(
+            f"cannot write {folder}: no space left on device; free some space, then run the "
+            "same command again"
+        )
+    reason = lines[-1].strip() if lines else "it printed nothing"
+    raise ModelError(f"nequip-train ended with code {code} ({reason[:200]}): see {log}")
+
+
+def _metadata(
+    settings: TrainSettings,
+    parts: Mapping[str, Sequence[Atoms]],
+    source: Path,
+    folder: Path,
+    config: Mapping[str, Any],
+) -> dict[str, Any]:
+    card = read_json(source / "card.json") if (source / "card.json").exists() else {}
+    model = config["training_module"]["model"]
+    best = min(learning_curve(folder), key=lambda row: row["val0_epoch/weighted_sum"])
+    return {
+        "variant": settings.variant,
+        "species": model["type_names"],
+        "r_max": settings.r_max,
+        "units": {"energy": "eV", "length": "Å", "stress": "eV/Å³ (ASE sign and order)"},
+        "reference_energies": model["per_type_energy_shifts"],
+        "engine": card.get("engine"),
+        "engine_title": card.get("engine_title"),
+        "engine_settings": card.get("engine_settings"),
+        "is_dft": card.get("is_dft"),
+        "caution": card.get("caution"),
+        "train_frames": len(parts["train"]),
+        "train_sha256": _digest(source / "train.extxyz"),
+        "best_epoch": int(best["epoch"]),
+        "validation": {
+            "force_mae": best["val0_epoch/forces_mae"],
+            "energy_mae_per_atom": best["val0_epoch/per_atom_energy_mae"],
+            "stress_mae": best.get("val0_epoch/stress_mae"),
+        },
+        "settings": settings.model_dump(mode="json"),
+    }
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _version(metrics: Path) -> int:
+    return int(metrics.parent.name.removeprefix("version_"))

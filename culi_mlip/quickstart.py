@@ -1,0 +1,200 @@
+"""The whole path once: structures, labels, a potential, molecular dynamics, a page."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from culi_mlip.files import atomic_path, read_frames, write_frames, write_json
+from culi_mlip.runs import run_folder
+from culi_mlip.workflows import workflow
+
+Progress = Callable[[int, int], None]
+
+MD_TEMPERATURE = 300.0
+"""Temperature of the demonstration in K."""
+
+
+@dataclass(frozen=True)
+class QuickstartResult:
+    """Where the page is, and the figures that matter.
+
+    Attributes
+    ----------
+    page
+        The HTML page.
+    errors
+        Errors on unseen frames, all kinds together: eV/atom, eV/Å, eV/Å³.
+    nve_drift
+        Drift of the energy without thermostat in eV/atom/ps.
+    lost_atoms
+        Atoms that left the slab.
+    """
+
+    page: Path
+    errors: Mapping[str, Any]
+    nve_drift: float
+    lost_atoms: list[int]
+
+
+def quickstart(
+    out: str | os.PathLike[str],
+    *,
+    quick: bool = False,
+    say: Callable[[str], None],
+    step: Callable[[str], Progress],
+) -> QuickstartResult:
+    """Run every step that is not done yet in a folder that can be kept, moved and continued.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    quick
+        A tenth of everything, to see the path rather than a good potential.
+    say
+        Called with what happens, in plain words.
+    step
+        Called with the name of each long step; returns what to call as it advances.
+
+    Raises
+    ------
+    CuliError
+        If a step cannot be done; the finished ones are kept.
+    """
+    root = Path(out)
+    with run_folder(root, "quickstart", {"quick": quick}):
+        say("1/7 Building structures, 2/7 labelling them, 3/7 auditing and splitting.")
+        say("    Labels come from CHGNet's r2SCAN model: a stand-in for DFT, not DFT.")
+        _dataset(root, quick, say, step)
+        say("4/7 Training Allegro+QDI on energies, forces and stresses.")
+        _training(root, quick, say, step)
+        say("5/7 Testing it on structures that it never saw.")
+        errors = _evaluation(root, say, step)
+        say(f"6/7 Moving lithium on Cu(100) at {MD_TEMPERATURE:g} K.")
+        summary = _molecular_dynamics(root, quick, step)
+        say(f"    Energy drift without thermostat: {1000 * summary['nve_drift']:+.3f} meV/atom/ps.")
+        say("7/7 Writing the page.")
+        from culi_mlip.report import write_page
+
+        page = write_page(root)
+    return QuickstartResult(page, errors, summary["nve_drift"], summary["lost_atoms"])
+
+
+def _dataset(
+    root: Path, quick: bool, say: Callable[[str], None], step: Callable[[str], Progress]
+) -> None:
+    from culi_mlip.datasets import build_dataset, load_recipe
+
+    recipe = load_recipe(workflow("quickstart-tiny.yaml" if quick else "quickstart.yaml"))
+    card = build_dataset(recipe, root / "data", step=step).card
+    counts = ", ".join(f"{n} {part}" for part, n in card["frames"].items())
+    energies = ", ".join(f"{s} {e:.3f}" for s, e in card["reference_energies"].items())
+    say(f"    Frames: {counts}. Reference energies (eV/atom): {energies}.")
+
+
+def _training(
+    root: Path, quick: bool, say: Callable[[str], None], step: Callable[[str], Progress]
+) -> None:
+    from culi_mlip.models.settings import TrainSettings
+    from culi_mlip.models.training import learning_curve, train
+
+    settings = (
+        TrainSettings(epochs=4, compile=False, num_scalar_features=16, num_tensor_features=4)
+        if quick
+        else TrainSettings(epochs=120)
+    )
+    trained = train(root / "data", root / "run", settings, progress=step("Training"))
+    write_json(root / "run" / "learning_curve.json", learning_curve(root / "run"))
+    validation = trained.metadata["validation"]
+    say(
+        f"    Validation: forces {1000 * validation['force_mae']:.1f} meV/Å, "
+        f"energy {1000 * validation['energy_mae_per_atom']:.1f} meV/atom."
+    )
+
+
+def _evaluation(
+    root: Path, say: Callable[[str], None], step: Callable[[str], Progress]
+) -> dict[str, Any]:
+    from culi_mlip.calculator import HybridAllegro
+    from culi_mlip.models.evaluation import evaluate
+    from culi_mlip.models.training import training_frames
+
+    frames = training_frames(root / "data" / "test.extxyz")
+    result = evaluate(frames, HybridAllegro(root / "run"), progress=step("Testing"))
+    errors = [_without_nan(asdict(row)) for row in result.errors]
+    write_json(root / "evaluation" / "errors.json", errors)
+    with atomic_path(root / "evaluation" / "pairs.npz") as temporary:
+        np.savez_compressed(
+            temporary,
+            energies=result.energies,
+            forces=result.forces,
+            stresses=result.stresses,
+        )
+    whole = errors[-1]
+    say(
+        f"    Unseen frames: forces {1000 * whole['force_mae']:.1f} meV/Å, "
+        f"energy {1000 * whole['energy_mae']:.1f} meV/atom."
+    )
+    return errors[-1]
+
+
+def _molecular_dynamics(root: Path, quick: bool, step: Callable[[str], Progress]) -> dict[str, Any]:
+    from culi_mlip.calculator import HybridAllegro
+    from culi_mlip.dynamics import energy_drift, height_profile, lost_atoms, run_md
+    from culi_mlip.models.files import model_digest
+    from culi_mlip.structures import li_on_cu, slab
+
+    start_file = root / "li_on_cu100.extxyz"
+    if not start_file.exists():
+        base = slab("Cu", (1, 0, 0), thickness=5, vacuum=10, free_layers=None)
+        write_frames(start_file, [li_on_cu(base, 0.5, seed=0, repeat=(4, 4, 1))])
+    start = read_frames(start_file)[0]
+    calculator, model = HybridAllegro(root / "run"), model_digest(root / "run")
+    length = 0.1 if quick else 1.0  # ps
+    nvt = run_md(
+        start,
+        calculator,
+        temperature=MD_TEMPERATURE,
+        time=2 * length,
+        out=root / "md" / "nvt",
+        model=model,
+        progress=step(f"MD at {MD_TEMPERATURE:g} K"),
+    )
+    nve = run_md(
+        read_frames(nvt.final)[0],
+        calculator,
+        temperature=MD_TEMPERATURE,
+        time=length,
+        ensemble="nve",
+        timestep=1.0,
+        out=root / "md" / "nve",
+        model=model,
+        progress=step("MD without thermostat"),
+    )
+    frames = read_frames(nvt.trajectory)
+    profiles = {
+        symbol: dict(zip(("height", "density"), height_profile(frames, symbol), strict=True))
+        for symbol in ("Cu", "Li")
+    }
+    summary = {
+        "temperature_K": MD_TEMPERATURE,
+        "nvt_time_ps": 2 * length,
+        "nve_time_ps": length,
+        "nve_drift": energy_drift(nve.log["time_ps"], nve.log["total_eV"], len(start)),
+        "lost_atoms": lost_atoms(read_frames(nve.final)[0]),
+        "heights": profiles,
+    }
+    write_json(root / "md" / "summary.json", summary)
+    return summary
+
+
+def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN."""
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}

@@ -1,0 +1,161 @@
+"""The figures of a report. Each function takes plain results and returns a matplotlib figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766208
+COLOURS = {"Cu": "#c26a35", "Li": "#7a6fc9"}
+INK, ACCENT, SECOND = "#333333", "#1f6f8b", "#c26a35"
+
+
+def parity(
+    energies: NDArray[np.float64], forces: NDArray[np.float64], stresses: NDArray[np.float64]
+) -> Figure:
+    """Return parity plots of energy, force and stress.
+
+    Parameters
+    ----------
+    energies, forces, stresses
+        Reference and prediction, shape (n, 2), in eV/atom, eV/Å and eV/Å³. Energies are shown
+        as they are, stresses in GPa.
+    """
+    panels = [
+        ("Energy (eV/atom)", energies, 1000, "meV/atom"),
+        ("Force component (eV/Å)", forces, 1000, "meV/Å"),
+        ("Stress component (GPa)", stresses * EV_PER_CUBIC_ANGSTROM_IN_GPA, 1, "GPa"),
+    ]
+    figure = Figure(figsize=(11, 3.7), layout="constrained")
+    for axes, (title, pairs, factor, unit) in zip(figure.subplots(1, 3), panels, strict=True):
+        axes.set_title(title, color=INK, fontsize=11)
+        axes.set_xlabel("reference")
+        axes.set_ylabel("potential")
+        if len(pairs) == 0:
+            axes.text(0.5, 0.5, "no reference", ha="center", transform=axes.transAxes)
+            continue
+        low, high = pairs.min(), pairs.max()
+        axes.plot([low, high], [low, high], color="0.7", lw=1, zorder=0)
+        axes.scatter(pairs[:, 0], pairs[:, 1], s=7, alpha=0.5, color=ACCENT, lw=0)
+        error = np.abs(pairs[:, 1] - pairs[:, 0]).mean() * factor
+        axes.text(0.05, 0.92, f"MAE {error:.3g} {unit}", transform=axes.transAxes, color=INK)
+        axes.set_box_aspect(1)
+    return figure
+
+
+def learning_curve(epochs: Sequence[Mapping[str, float]]) -> Figure:
+    """Return validation errors against the epoch, on a logarithmic scale.
+
+    Parameters
+    ----------
+    epochs
+        Rows of nequip's metrics, as from ``culi_mlip.models.training.learning_curve``.
+    """
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    number = [row["epoch"] + 1 for row in epochs]
+    for key, label, colour in (
+        ("val0_epoch/forces_mae", "force (meV/Å)", ACCENT),
+        ("val0_epoch/per_atom_energy_mae", "energy (meV/atom)", SECOND),
+    ):
+        axes.semilogy(number, [1000 * row[key] for row in epochs], label=label, color=colour)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("validation MAE")
+    axes.legend(frameon=False)
+    return figure
+
+
+def md_series(
+    log: Mapping[str, NDArray[np.float64]], target: float | None, n_atoms: int, title: str
+) -> Figure:
+    """Return temperature and energies of a run against time.
+
+    Parameters
+    ----------
+    log
+        Columns of an MD log by name.
+    target
+        Temperature of the thermostat in K, or None for NVE.
+    n_atoms
+        Number of atoms, for energies per atom.
+    title
+        Title of the figure.
+    """
+    figure = Figure(figsize=(6, 4.2), layout="constrained")
+    figure.suptitle(title, fontsize=11, color=INK)
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    time = log["time_ps"]
+    upper.plot(time, log["temperature_K"], color=ACCENT, lw=1)
+    if target is not None:
+        upper.axhline(target, color="0.6", lw=1, ls="--")
+    upper.set_ylabel("temperature (K)")
+    for key, label, colour in (
+        ("potential_eV", "potential", SECOND),
+        ("conserved_eV", "conserved", INK),
+    ):
+        shifted = 1000 * (log[key] - log[key][0]) / n_atoms
+        lower.plot(time, shifted, label=label, color=colour, lw=1)
+    lower.set_xlabel("time (ps)")
+    lower.set_ylabel("energy (meV/atom)")
+    lower.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def heights(profiles: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Figure:
+    """Return distributions of the elements along z.
+
+    Parameters
+    ----------
+    profiles
+        Heights (Å) and densities (atoms a frame per Å) by element.
+    """
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for symbol, (height, density) in profiles.items():
+        axes.fill_between(
+            height, density, step="mid", alpha=0.6, color=COLOURS.get(symbol), label=symbol, lw=0
+        )
+    axes.set_xlabel("height z (Å)")
+    axes.set_ylabel("atoms per Å")
+    axes.legend(frameon=False)
+    return figure
+
+
+def snapshots(frames: Mapping[str, Atoms]) -> Figure:
+    """Return side views and top views of some frames, titled by their keys."""
+    figure = Figure(figsize=(3.4 * len(frames), 5.6), layout="constrained")
+    columns = figure.subplots(2, len(frames), squeeze=False)
+    for column, (title, atoms) in enumerate(frames.items()):
+        columns[0][column].set_title(title, fontsize=10, color=INK)
+        _draw(columns[0][column], atoms, (0, 2), depth=1, sign=-1)
+        _draw(columns[1][column], atoms, (0, 1), depth=2, sign=1)
+    return figure
+
+
+def _draw(axes: Axes, atoms: Atoms, plane: tuple[int, int], depth: int, sign: int) -> None:
+    """Draw atoms as discs, the farthest first; `sign` says which end of `depth` is near."""
+    from matplotlib.patches import Circle
+
+    order = np.argsort(sign * atoms.positions[:, depth])
+    for atom in atoms[order]:
+        axes.add_patch(
+            Circle(
+                atom.position[list(plane)],
+                0.9 * covalent_radii[atom.number],
+                facecolor=COLOURS.get(atom.symbol, "0.6"),
+                edgecolor="white",
+                lw=0.6,
+            )
+        )
+    low = atoms.positions[:, list(plane)].min(axis=0) - 2
+    high = atoms.positions[:, list(plane)].max(axis=0) + 2
+    axes.set_xlim(low[0], high[0])
+    axes.set_ylim(low[1], high[1])
+    axes.set_aspect("equal")
+    axes.axis("off")
