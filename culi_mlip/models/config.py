@@ -48,7 +48,12 @@ def nequip_config(
             "ema_decay": 0.99,
             "loss": _loss(settings, stress),
             "val_metrics": _metrics(stress),
-            "optimizer": {"_target_": "torch.optim.Adam", "lr": settings.learning_rate},
+            "optimizer": {
+                "_target_": "torch.optim.Adam",
+                "lr": settings.learning_rate,
+                "betas": [0.9, 0.95],
+                "eps": 1e-10,
+            },
             "lr_scheduler": {
                 "scheduler": {
                     "_target_": "torch.optim.lr_scheduler.OneCycleLR",

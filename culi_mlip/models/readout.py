@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from e3nn.o3 import Irreps
+from e3nn.o3._irreps import Irreps  # the public place imports sympy, which no package may hold
 from nequip.data import AtomicDataDict
 from nequip.nn import GraphModuleMixin
 from nequip.nn.mlp import ScalarLinearLayer
@@ -89,9 +89,11 @@ class MLPReadout(_EdgeReadout):
 class QDIReadout(_EdgeReadout):
     """Allegro's readout to a few angles, the QDI circuit, a fully connected layer, an MLP.
 
-    The readout's outputs have unit variance at the start and enter the circuit as angles in
-    radians. The circuit maps zero angles to nonzero ⟨Y⟩, so the edge energy is multiplied by
-    the cutoff envelope: it vanishes exactly at the cutoff, in any precision.
+    The readout's outputs are multiplied by π and enter the circuit as angles in radians: an
+    output of 1 is half a turn, the whole range that a feature can tell apart. The circuit maps zero angles
+    to nonzero ⟨Y⟩, which is subtracted: an edge without features has no energy, as in plain
+    Allegro. The difference leaves rounding errors, so the edge energy is multiplied by the
+    cutoff envelope as well: it vanishes exactly at the cutoff, in any precision.
 
     Parameters
     ----------
@@ -119,7 +121,8 @@ class QDIReadout(_EdgeReadout):
 
     def forward(self, data: AtomicDataDict.Type) -> AtomicDataDict.Type:
         """Add the edge energies, shape (edges, 1), to `data`."""
-        angles = self.readout(data[AtomicDataDict.EDGE_FEATURES_KEY])
-        energy = self.output(self.quantum(angles))
+        angles = math.pi * self.readout(data[AtomicDataDict.EDGE_FEATURES_KEY])
+        expectations = self.quantum(angles) - self.quantum(torch.zeros_like(angles[:1]))
+        energy = self.output(expectations)
         data[AtomicDataDict.EDGE_ENERGY_KEY] = energy * data[AtomicDataDict.EDGE_CUTOFF_KEY]
         return data

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from culi_mlip.errors import CuliError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MAX_QUBITS = 8
 """Widest circuit evaluated here: the cost of the layer grows as 4**n_qubits."""
@@ -94,8 +93,8 @@ class Circuit:
             ``qnode(features, weights)`` with features ``(..., n_features)`` and weights of
             `weight_shape`; gives one expectation value ⟨Y⟩ a qubit.
         """
-        import pennylane as qml
-
+        # torch.package follows plain imports, even here: packaged models must not need PennyLane.
+        qml = importlib.import_module("pennylane")
         wires = range(self.n_qubits)
 
         def block(weights: Any) -> None:

@@ -1,0 +1,202 @@
+"""The calculator: derivatives, symmetries, continuity, files and refusals."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from ase import Atoms
+from scipy.spatial.transform import Rotation
+
+from culi_mlip.calculator import HybridAllegro
+from culi_mlip.errors import ModelError, StructureError
+from culi_mlip.structures import bulk, rattled, slab
+
+VARIANTS = ["allegro", "mlp", "qdi"]
+
+
+@pytest.fixture(params=VARIANTS)
+def calculator(request, trained):
+    return HybridAllegro(trained[request.param], device="cpu")
+
+
+def crystal():
+    return rattled(bulk("Cu", repeat=(2, 2, 2)), 0.1, seed=1)
+
+
+def surface():
+    atoms = slab("Cu", (1, 1, 1), thickness=4, vacuum=5, free_layers=None) * (2, 1, 1)
+    return rattled(atoms, 0.1, seed=2)
+
+
+STRUCTURES = pytest.mark.parametrize("structure", [crystal, surface], ids=["bulk", "slab TTF"])
+
+
+@STRUCTURES
+def test_forces_are_finite_differences_of_the_energy(calculator, structure):
+    atoms = structure()
+    atoms.calc = calculator
+    forces, h = atoms.get_forces(), 1e-4
+    scale = np.abs(forces).max()
+    for i, axis in [(0, 0), (len(atoms) // 2, 1), (len(atoms) - 1, 2)]:
+        energies = []
+        for sign in (1, -1):
+            moved = atoms.copy()
+            moved.positions[i, axis] += sign * h
+            moved.calc = calculator
+            energies.append(moved.get_potential_energy())
+        slope = -(energies[0] - energies[1]) / (2 * h)
+        assert forces[i, axis] == pytest.approx(slope, abs=1e-4 * scale)
+
+
+@STRUCTURES
+def test_stress_is_the_finite_difference_under_strain(calculator, structure):
+    atoms = structure()
+    atoms.calc = calculator
+    stress, h = atoms.get_stress(voigt=False), 1e-4
+    scale = np.abs(stress).max()
+    for i, j in [(0, 0), (1, 1), (0, 1), (2, 2), (0, 2)]:
+        energies = []
+        for sign in (1, -1):
+            strain = np.zeros((3, 3))
+            strain[i, j] += sign * h / 2
+            strain[j, i] += sign * h / 2
+            strained = atoms.copy()
+            strained.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+            strained.calc = calculator
+            energies.append(strained.get_potential_energy())
+        slope = (energies[0] - energies[1]) / (2 * h * atoms.get_volume())
+        assert stress[i, j] == pytest.approx(slope, abs=1e-4 * scale)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("mirror", [False, True], ids=["rotation", "reflection"])
+def test_energy_is_invariant_and_forces_turn_along(calculator, seed, mirror):
+    atoms = crystal()
+    turn = Rotation.random(rng=np.random.default_rng(seed)).as_matrix() * (-1 if mirror else 1)
+    turned = atoms.copy()
+    turned.set_cell(atoms.cell.array @ turn.T)
+    turned.positions = atoms.positions @ turn.T
+    for a in (atoms, turned):
+        a.calc = calculator
+    assert turned.get_potential_energy() == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
+    np.testing.assert_allclose(turned.get_forces(), atoms.get_forces() @ turn.T, atol=1e-9)
+
+
+def test_energy_and_force_are_continuous_where_an_atom_crosses_the_cutoff(calculator):
+    def at(distance):
+        trimer = Atoms("Cu3", [[0, 0, 0], [2.4, 0, 0], [0, distance, 0]], cell=[30] * 3)
+        trimer.calc = calculator
+        return trimer.get_potential_energy(), trimer.get_forces()
+
+    cutoff, h = 5.0, 1e-5
+    (inside, force_inside), (outside, force_outside) = at(cutoff - h), at(cutoff + h)
+    assert inside == pytest.approx(outside, abs=1e-9)
+    np.testing.assert_allclose(force_inside, force_outside, atol=1e-7)
+    np.testing.assert_allclose(force_outside[2], 0, atol=1e-12)
+
+
+def test_energy_is_the_sum_of_the_atomic_energies_and_repeats_with_the_cell(calculator):
+    atoms = crystal()
+    atoms.calc = calculator
+    energy = atoms.get_potential_energy()
+    assert calculator.results["energies"].sum() == pytest.approx(energy, abs=1e-9)
+    double = atoms * (2, 1, 1)
+    double.calc = calculator
+    assert double.get_potential_energy() == pytest.approx(2 * energy, abs=1e-9)
+
+
+def test_input_is_not_changed(calculator):
+    atoms = crystal()
+    positions, cell = atoms.positions.copy(), atoms.cell.array.copy()
+    atoms.calc = calculator
+    atoms.get_forces()
+    np.testing.assert_array_equal(atoms.positions, positions)
+    np.testing.assert_array_equal(atoms.cell.array, cell)
+
+
+def test_checkpoint_and_run_folder_are_the_same_model(trained):
+    atoms = crystal()
+    energies = []
+    for path in (trained["qdi"], trained["qdi"] / "checkpoints" / "best.ckpt"):
+        atoms.calc = HybridAllegro(path, device="cpu")
+        energies.append(atoms.get_potential_energy())
+    assert energies[0] == energies[1]
+    assert atoms.calc.metadata["variant"] == "qdi"
+    assert atoms.calc.metadata["engine"] == "emt"
+    assert atoms.calc.species == ["Cu"]
+
+
+def test_packaged_model_gives_the_same_energy(trained, tmp_path):
+    package = tmp_path / "model.nequip.zip"
+    subprocess.run(
+        [
+            sys.executable, "-m", "nequip.scripts.package", "build",
+            trained["qdi"] / "checkpoints" / "best.ckpt", package,
+        ],
+        check=True,
+        capture_output=True,
+        cwd=trained["qdi"],
+    )  # fmt: skip
+    atoms = crystal()
+    forces = []
+    for path in (trained["qdi"], package):
+        atoms.calc = HybridAllegro(path, device="cpu")
+        forces.append(atoms.get_forces())
+    np.testing.assert_allclose(forces[0], forces[1], atol=1e-12)
+
+
+@pytest.mark.slow
+def test_compiled_model_gives_the_same_forces(trained, tmp_path):
+    compiled = tmp_path / "model.nequip.pt2"
+    subprocess.run(
+        [
+            sys.executable, "-m", "nequip.scripts.compile",
+            trained["qdi"] / "checkpoints" / "best.ckpt", compiled,
+            "--mode", "aotinductor", "--device", "cpu", "--target", "ase",
+        ],
+        check=True,
+        capture_output=True,
+        cwd=trained["qdi"],
+    )  # fmt: skip
+    atoms = surface()
+    forces = []
+    for path in (trained["qdi"], compiled):
+        atoms.calc = HybridAllegro(path, device="cpu")
+        forces.append(atoms.get_forces())
+    np.testing.assert_allclose(forces[0], forces[1], atol=1e-8)
+
+
+def test_cell_without_volume_has_no_stress(trained):
+    atoms = Atoms("Cu2", [[0, 0, 0], [2.4, 0, 0]])
+    atoms.calc = HybridAllegro(trained["qdi"], device="cpu")
+    assert np.isfinite(atoms.get_potential_energy())
+    assert "stress" not in atoms.calc.results
+
+
+def test_unknown_species_and_nan_positions_are_refused(trained):
+    calculator = HybridAllegro(trained["qdi"], device="cpu")
+    atoms = bulk("Ag", a=4.1)
+    atoms.calc = calculator
+    with pytest.raises(ModelError, match="holds Ag, but the model knows only Cu"):
+        atoms.get_potential_energy()
+    atoms = bulk("Cu")
+    atoms.positions[0, 0] = np.nan
+    atoms.calc = calculator
+    with pytest.raises(StructureError, match="NaN"):
+        atoms.get_potential_energy()
+
+
+def test_what_is_not_a_model_is_refused(tmp_path):
+    text = tmp_path / "model.ckpt"
+    text.write_text("not a checkpoint")
+    other = tmp_path / "notes.txt"
+    other.write_text("")
+    for path, reason in [
+        (tmp_path / "nowhere", "does not exist"),
+        (tmp_path, "holds no checkpoints"),
+        (other, "is not a model"),
+        (text, "not a model file, or it is damaged"),
+    ]:
+        with pytest.raises(ModelError, match=reason):
+            HybridAllegro(path)

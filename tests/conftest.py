@@ -1,0 +1,87 @@
+"""Shared small things: a labelled dataset and a trained potential of each variant."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from culi_mlip.datasets import Recipe, build_dataset
+from culi_mlip.configuration import parse
+from culi_mlip.models.settings import TrainSettings
+from culi_mlip.models.training import train
+
+TINY_RECIPE = {
+    "structures": [
+        {
+            "kind": "bulk",
+            "symbol": "Cu",
+            "repeat": [2, 2, 1],
+            "strains": [-0.03, 0.0, 0.03],
+            "disorder": {"copies": 2},
+        }
+    ],
+    "engine": {"name": "emt"},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe():
+    return parse(Recipe, TINY_RECIPE, "the tests' recipe")
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory, tiny_recipe):
+    """A folder with 9 frames of copper, labelled by EMT."""
+    return build_dataset(tiny_recipe, tmp_path_factory.mktemp("tiny") / "data").folder
+
+
+@pytest.fixture(scope="session")
+def tiny_settings():
+    return TrainSettings(
+        epochs=2,
+        compile=False,
+        num_scalar_features=8,
+        num_tensor_features=2,
+        readout_width=8,
+        model_dtype="float64",
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, tiny_data, tiny_settings):
+    """Run folders of the three variants, each trained for two epochs in double precision."""
+    root = tmp_path_factory.mktemp("trained")
+    return {
+        variant: train(
+            tiny_data, root / variant, tiny_settings.model_copy(update={"variant": variant})
+        ).folder
+        for variant in ("allegro", "mlp", "qdi")
+    }
+
+
+@pytest.fixture
+def real_data():
+    """The folder of real reference data, named by the environment variable CULI_MLIP_DATA."""
+    folder = os.environ.get("CULI_MLIP_DATA", "")
+    if not folder:
+        pytest.skip("CULI_MLIP_DATA names no folder of real data")
+    return Path(folder)
+
+
+@pytest.fixture
+def culi(tmp_path):
+    """Run the command line as a user does; returns the finished process."""
+
+    def run(*arguments, cwd=tmp_path, **options):
+        return subprocess.run(
+            [sys.executable, "-c", "from culi_mlip.cli import main; main()", *map(str, arguments)],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            check=False,
+            **options,
+        )
+
+    return run

@@ -1,0 +1,104 @@
+"""nequip's own test class on each builder, and what the paper's variants promise."""
+
+import pytest
+import torch
+from nequip.data import AtomicDataDict, compute_neighborlist_, from_dict
+from nequip.utils.unittests.model_tests import BaseEnergyModelTests
+from nequip.utils.unittests.model_tests_basic import EnergyModelTestsMixin
+
+from culi_mlip.models.builders import AllegroMLPModel, AllegroModel, AllegroQDIModel
+
+MINIMAL = {
+    "seed": 123,
+    "type_names": ["H", "C", "O"],
+    "r_max": 4.0,
+    "avg_num_neighbors": 20.0,
+    "l_max": 1,
+    "radial_chemical_embed": {
+        "_target_": "allegro.nn.TwoBodyBesselScalarEmbed",
+        "num_bessels": 4,
+    },
+    "num_layers": 2,
+    "num_scalar_features": 16,
+    "num_tensor_features": 4,
+    "per_type_energy_scales": {"H": 1.1, "C": 0.9, "O": 1.3},
+    "per_type_energy_shifts": {"H": -1.0, "C": -5.0, "O": -7.0},
+}
+VARIANTS = {
+    "allegro": {"_target_": "culi_mlip.models.builders.AllegroModel"},
+    "mlp": {
+        "_target_": "culi_mlip.models.builders.AllegroMLPModel",
+        "readout_features": 6,
+        "further_mlp_widths": [12, 8],
+    },
+    "qdi": {"_target_": "culi_mlip.models.builders.AllegroQDIModel"},
+    "qdi-rows": {  # more features than qubits: several rows of the lattice
+        "_target_": "culi_mlip.models.builders.AllegroQDIModel",
+        "readout_features": 7,
+        "n_qubits": 3,
+        "qdi_depth": 2,
+    },
+}
+
+
+class TestVariants(EnergyModelTestsMixin):
+    """Equivariance, finite differences, smoothness, batching, isolated atoms and more."""
+
+    @pytest.fixture(scope="class", params=VARIANTS.values(), ids=VARIANTS)
+    def config(self, request):
+        return MINIMAL | request.param
+
+    @pytest.fixture
+    def strict_locality(self):
+        return True
+
+
+@pytest.mark.slow
+class TestHybridInNequipsWorld(BaseEnergyModelTests):
+    """Training, packaging, compiling and LAMMPS' ML-IAP interface of the hybrid, by nequip."""
+
+    @pytest.fixture(scope="class")
+    def config(self):
+        return MINIMAL | VARIANTS["qdi"]
+
+    @pytest.fixture
+    def strict_locality(self):
+        return True
+
+    @pytest.fixture(scope="class", params=["minimal_toy_emt.yaml"])
+    def conffile(self, request):
+        return request.param  # the other configuration downloads its data
+
+
+def test_widths_of_the_mlp_are_the_ones_asked_for():
+    model = AllegroMLPModel(
+        model_dtype="float32", **MINIMAL, readout_features=6, further_mlp_widths=(12, 8)
+    )
+    shapes = [tuple(p.shape) for n, p in model.named_parameters() if "further" in n]
+    assert shapes == [(6, 12), (12, 8), (8, 1)]
+
+
+def test_the_hybrid_holds_the_papers_circuit():
+    model = AllegroQDIModel(model_dtype="float32", **MINIMAL, readout_features=4, qdi_depth=3)
+    (weight,) = [p for n, p in model.named_parameters() if n.endswith("quantum.weight")]
+    assert weight.numel() == 24
+
+
+@pytest.mark.parametrize("build", [AllegroModel, AllegroMLPModel, AllegroQDIModel])
+def test_energy_of_an_edge_vanishes_exactly_at_the_cutoff_in_single_precision(build):
+    model = build(model_dtype="float32", **MINIMAL)
+
+    def energy(distance):
+        data = from_dict(
+            {
+                "pos": torch.tensor([[0.0, 0, 0], [distance, 0, 0]], dtype=torch.float64),
+                "atom_types": torch.tensor([0, 2]),
+            }
+        )
+        data = compute_neighborlist_(data, r_max=6.0)
+        return model(data)[AtomicDataDict.TOTAL_ENERGY_KEY].item()
+
+    apart = energy(5.9)
+    assert energy(4.0) == apart
+    assert energy(4.0 - 1e-3) == pytest.approx(apart, abs=1e-6)
+    assert abs(energy(2.0) - apart) > 1e-3
