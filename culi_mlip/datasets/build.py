@@ -114,7 +114,7 @@ def _export(store: Store, recipe: Recipe, engine: Engine, folder: Path) -> Built
     found = audit(frames)
     kept = [frames[i] for i in found.kept]
     assignment = split_by_group(
-        [atoms.info["trajectory"] or atoms.info["uid"] for atoms in kept],
+        [atoms.info.get("trajectory", atoms.info["uid"]) for atoms in kept],
         [atoms.info["kind"] for atoms in kept],
         val=recipe.split.val,
         test=recipe.split.test,
@@ -124,12 +124,13 @@ def _export(store: Store, recipe: Recipe, engine: Engine, folder: Path) -> Built
         part: [a for a, where in zip(kept, assignment, strict=True) if where == part]
         for part in PARTS
     }
+    if not all(parts.values()):
+        empty = next(part for part, members in parts.items() if not members)
+        raise DatasetError(
+            f"{len(kept)} frames are too few to split: the {empty} part is empty; "
+            "ask the recipe for more structures of a kind (at least 3)"
+        )
     for part, members in parts.items():
-        if not members:
-            raise DatasetError(
-                f"{len(kept)} frames are too few to split: the {part} part is empty; "
-                "ask the recipe for more structures of a kind (at least 3)"
-            )
         write_frames(folder / f"{part}.extxyz", members)
     card = _card(parts, found, store, recipe, engine, folder)
     write_json(folder / "card.json", card)

@@ -22,6 +22,8 @@ from culi_mlip.reference import Engine
 LABELS = ("energy", "forces", "stress")
 """Labels that are kept: eV, eV/Å, eV/Å³ (ASE's sign and Voigt order)."""
 
+_INFO = ("uid", "kind", "parent", "trajectory", "engine", "engine_digest")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -166,16 +168,13 @@ class Store:
     def frames(self) -> Iterator[Atoms]:
         """Yield all labelled structures, in the order in which they were added.
 
-        Each has a calculator with the labels, and ``info`` with uid, kind, parent,
-        trajectory, engine and engine_digest.
+        Each has a calculator with the labels, and ``info`` with uid, kind, engine,
+        engine_digest and, where it has them, parent and trajectory.
         """
         with self._errors():
             for row in self._db.select(status="done", sort="id"):
                 atoms = row.toatoms()
-                atoms.info = {
-                    key: row.get(key, "")
-                    for key in ("uid", "kind", "parent", "trajectory", "engine", "engine_digest")
-                }
+                atoms.info = {key: row[key] for key in _INFO if row.get(key)}
                 yield atoms
 
     def failures(self) -> dict[str, str]:

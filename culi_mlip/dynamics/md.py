@@ -147,6 +147,9 @@ def run_md(
             f"{folder} holds another run: choose another --out, or remove it to start anew"
         )
     if not (record.get("status") == "done" and (folder / "final.extxyz").exists()):
+        trial = atoms.copy()
+        trial.calc = calculator
+        trial.get_potential_energy()  # what the potential refuses leaves no folder behind
         with run_folder(folder, "md", inputs):
             _run(atoms, calculator, folder, n_steps, inputs, progress)
     return MDResult(folder, read_log(folder / "log.csv"))

@@ -1,0 +1,128 @@
+"""From recipe to dataset: the same bytes on each run, labels that equal the engine's."""
+
+from concurrent.futures import ProcessPoolExecutor
+
+import ase.io
+import numpy as np
+import pytest
+from ase.calculators.emt import EMT
+
+from culi_mlip.configuration import parse
+from culi_mlip.datasets import Recipe, Store, build_dataset, label_pending, load_recipe
+from culi_mlip.datasets.generate import generate
+from culi_mlip.errors import DatasetError, EngineError, RecipeError
+from culi_mlip.reference import get_engine
+from culi_mlip.workflows import workflow
+
+PARTS = ("train", "val", "test")
+
+
+def test_labels_are_the_engines_and_the_parts_share_nothing(tiny_data):
+    uids = {}
+    for part in PARTS:
+        frames = ase.io.read(tiny_data / f"{part}.extxyz", index=":")
+        uids[part] = {a.info["uid"] for a in frames}
+        for frame in frames:
+            atoms = frame.copy()
+            atoms.calc = EMT()
+            assert frame.get_potential_energy() == pytest.approx(atoms.get_potential_energy())
+            np.testing.assert_allclose(frame.get_forces(), atoms.get_forces(), atol=1e-6)
+            np.testing.assert_allclose(frame.get_stress(), atoms.get_stress(), atol=1e-7)
+    assert all(uids.values())
+    assert not uids["train"] & uids["val"] | uids["train"] & uids["test"]
+
+
+def test_trajectories_are_whole_and_a_second_run_gives_the_same_bytes(tmp_path):
+    content = {
+        "structures": [
+            {"kind": "bulk", "symbol": "Cu", "repeat": [2, 1, 1], "strains": [-0.02, 0, 0.02]},
+        ],
+        "sampling": {"kinds": ["bulk"], "temperatures": [300], "steps": 6, "stride": 2},
+        "engine": {"name": "emt"},
+        "split": {"val": 0.3, "test": 0.3},
+    }
+    recipe = parse(Recipe, content, "test")
+    first, second = (build_dataset(recipe, tmp_path / n).folder for n in ("a", "b"))
+    build_dataset(recipe, first)  # a finished dataset is left as it is
+    where = {}
+    for part in PARTS:
+        assert (first / f"{part}.extxyz").read_bytes() == (second / f"{part}.extxyz").read_bytes()
+        for frame in ase.io.read(first / f"{part}.extxyz", index=":"):
+            if "trajectory" in frame.info:
+                where.setdefault(frame.info["trajectory"], []).append(part)
+    assert len(where) == 3
+    assert all(len(parts) == 3 and len(set(parts)) == 1 for parts in where.values())
+    card = (first / "card.md").read_text()
+    assert "stand-in for DFT" in card
+
+
+def test_another_recipe_does_not_touch_a_dataset(tmp_path, tiny_recipe):
+    build_dataset(tiny_recipe, tmp_path / "d")
+    before = (tmp_path / "d" / "train.extxyz").read_bytes()
+    with pytest.raises(DatasetError, match="another recipe"):
+        build_dataset(tiny_recipe.model_copy(update={"seed": 1}), tmp_path / "d")
+    assert (tmp_path / "d" / "train.extxyz").read_bytes() == before
+
+
+def test_processes_label_as_one_does(tmp_path, tiny_recipe):
+    energies = {}
+    for name, workers in (("serial", 0), ("processes", 2)):
+        store = Store(tmp_path / f"{name}.db")
+        store.add(generate(tiny_recipe))
+        if workers:
+            with ProcessPoolExecutor(workers) as executor:
+                counts = label_pending(store, get_engine("emt"), executor=executor)
+        else:
+            counts = label_pending(store, get_engine("emt"))
+        assert counts == (len(store), 0)
+        energies[name] = {a.info["uid"]: a.get_potential_energy() for a in store.frames()}
+    assert energies["serial"] == pytest.approx(energies["processes"], abs=1e-10)
+
+
+def test_structure_that_the_engine_cannot_label_stops_nothing(tmp_path):
+    content = {
+        "structures": [
+            {"kind": "bulk", "symbol": "Li", "strains": [0.0]},
+            {"kind": "bulk", "symbol": "Cu", "strains": [0.0, 0.01, 0.02]},
+        ],
+        "engine": {"name": "emt"},
+    }
+    card = build_dataset(parse(Recipe, content, "test"), tmp_path / "d").card
+    assert sum(card["frames"].values()) == 3
+    assert list(card["failed_labels"].values()) == [1]
+
+
+def test_quickstart_recipe_holds_some_200_structures_of_every_kind():
+    recipe = load_recipe(workflow("quickstart.yaml"))
+    entries = list(generate(recipe))
+    sampled = recipe.sampling.steps // recipe.sampling.stride * len(recipe.sampling.temperatures)
+    starts = [e for e in entries if e.kind in recipe.sampling.kinds and not e.parent]
+    total = len({e.uid for e in entries}) + sampled * len(starts)
+    assert 180 <= total <= 260
+    assert {e.kind for e in entries} == {"bulk", "slab", "adatom", "adlayer", "interface"}
+    assert [e.uid for e in entries] == [e.uid for e in generate(recipe)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"structure": []}, "unknown key 'structure': the nearest valid key is 'structures'"),
+        (
+            {"structures": [{"kind": "slab", "symbol": "Cu", "millers": [[1, 0, 0]], "vacum": 9}]},
+            "the nearest valid key is 'vacuum'",
+        ),
+        ({"structures": [{"kind": "blob"}]}, "blob"),
+        ({"structures": []}, "at least 1"),
+        ({"structures": [{"kind": "bulk", "symbol": "Cu"}], "split": {"val": 2}}, "split.val"),
+    ],
+)
+def test_wrong_recipes_are_refused_by_key(content, message):
+    with pytest.raises(RecipeError, match=message):
+        parse(Recipe, content, "recipe")
+
+
+def test_unknown_engine_and_setting_are_named():
+    with pytest.raises(EngineError, match="unknown engine 'vsap'"):
+        get_engine("vsap")
+    with pytest.raises(RecipeError, match="engine 'chgnet'.*nearest valid key is 'model'"):
+        get_engine("chgnet", {"modle": "r2scan"})

@@ -1,0 +1,94 @@
+"""The store: one row a structure, labels that survive, refusals."""
+
+import sqlite3
+
+import numpy as np
+import pytest
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
+
+from culi_mlip.datasets import Entry, Store
+from culi_mlip.errors import DatasetError
+from culi_mlip.reference import get_engine
+from culi_mlip.structures import bulk, rattled
+
+
+def entries(n=3):
+    return [
+        Entry(rattled(bulk("Cu", repeat=(2, 1, 1)), 0.05, seed=i), "bulk", how={"seed": i})
+        for i in range(n)
+    ]
+
+
+def results(atoms):
+    atoms = atoms.copy()
+    atoms.calc = EMT()
+    return {
+        "energy": atoms.get_potential_energy(),
+        "forces": atoms.get_forces(),
+        "stress": atoms.get_stress(),
+    }
+
+
+def test_each_structure_stands_once_whatever_carries_it(tmp_path):
+    store = Store(tmp_path / "store.db")
+    assert store.add(entries()) == 3
+    again = entries(4)
+    for entry in again:
+        entry.atoms.set_constraint(FixAtoms([0]))
+        entry.atoms.calc = EMT()
+    assert store.add(again) == 1
+    assert len(store) == store.count(status="pending") == 4
+
+
+def test_labels_come_back_exactly_and_survive_reopening(tmp_path):
+    engine = get_engine("emt")
+    store = Store(tmp_path / "store.db")
+    store.add(entries())
+    expected = {}
+    for row_id, atoms in store.pending():
+        expected[row_id] = results(atoms)
+        store.label(row_id, expected[row_id], engine)
+    frames = list(Store(tmp_path / "store.db").frames())
+    assert len(frames) == 3
+    for frame, truth in zip(frames, expected.values(), strict=True):
+        assert frame.get_potential_energy() == truth["energy"]
+        np.testing.assert_array_equal(frame.get_forces(), truth["forces"])
+        np.testing.assert_array_equal(frame.get_stress(), truth["stress"])
+        assert frame.info["kind"] == "bulk"
+        assert frame.info["engine_digest"] == engine.digest
+    assert store.pending() == []
+
+
+def test_failure_is_kept_with_its_reason(tmp_path):
+    store = Store(tmp_path / "store.db")
+    store.add(entries(1))
+    ((row_id, _),) = store.pending()
+    store.fail(row_id, "did not converge", get_engine("emt"))
+    assert list(store.failures().values()) == ["did not converge"]
+    assert store.pending() == []
+
+
+def test_adding_is_all_or_nothing(tmp_path, monkeypatch):
+    store = Store(tmp_path / "store.db")
+
+    def broken():
+        yield entries(1)[0]
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        store.add(broken())
+    assert len(Store(tmp_path / "store.db")) == 0
+
+
+def test_file_that_is_no_store_is_refused(tmp_path):
+    path = tmp_path / "store.db"
+    path.write_text("this is not a database, it is a text of some length" * 50)
+    with pytest.raises(DatasetError, match="is not a store"):
+        Store(path)
+
+
+def test_store_is_an_ase_database(tmp_path):
+    Store(tmp_path / "store.db").add(entries())
+    tables = sqlite3.connect(tmp_path / "store.db").execute("select name from sqlite_master")
+    assert "systems" in {name for (name,) in tables}

@@ -1,0 +1,123 @@
+"""MD: conservation, temperature, continuation to the last bit, refusals."""
+
+import shutil
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
+
+from culi_mlip.dynamics import energy_drift, height_profile, lost_atoms, run_md
+from culi_mlip.errors import CuliError
+from culi_mlip.files import read_frames
+from culi_mlip.structures import bulk, slab
+
+COPPER = bulk("Cu", cubic=True, repeat=(3, 3, 3))
+
+
+def test_nve_conserves_the_energy(tmp_path):
+    result = run_md(
+        COPPER, EMT(), temperature=300, time=0.5, out=tmp_path, ensemble="nve", timestep=2, stride=5
+    )
+    drift = energy_drift(result.log["time_ps"], result.log["total_eV"], len(COPPER))
+    assert abs(drift) < 1e-3
+    assert result.log["kinetic_eV"].std() > 0.1, "it moved"
+
+
+def test_thermostat_holds_temperature_and_conserved_energy(tmp_path):
+    result = run_md(COPPER, EMT(), temperature=300, time=4, out=tmp_path, timestep=4, seed=1)
+    late = result.log["temperature_K"][len(result.log["time_ps"]) // 4 :]
+    assert late.mean() == pytest.approx(300, rel=0.05)
+    # Canonical fluctuations of the temperature: T sqrt(2 / 3N).
+    assert late.std() == pytest.approx(300 * np.sqrt(2 / (3 * len(COPPER))), rel=0.4)
+    drift = energy_drift(result.log["time_ps"], result.log["conserved_eV"], len(COPPER))
+    assert abs(drift) < 1e-3
+
+
+@pytest.mark.parametrize("ensemble", ["nvt", "nve"])
+def test_killed_run_continues_to_the_last_bit(tmp_path, ensemble):
+    options = {"temperature": 400, "time": 0.1, "ensemble": ensemble, "stride": 7}
+    whole = run_md(COPPER, EMT(), out=tmp_path / "whole", **options)
+
+    class Killed(BaseException):
+        pass
+
+    def die(done, total):
+        if done >= 28:
+            raise Killed
+
+    broken = tmp_path / "broken"
+    with pytest.raises(Killed):
+        run_md(COPPER, EMT(), out=broken, progress=die, **options)
+    with (broken / "trajectory.extxyz").open("a") as stream:
+        stream.write("108\nLattice=half a frame")
+    again = run_md(COPPER, EMT(), out=broken, **options)
+    assert again.trajectory.read_bytes() == whole.trajectory.read_bytes()
+    assert (broken / "log.csv").read_bytes() == (whole.folder / "log.csv").read_bytes()
+    np.testing.assert_array_equal(
+        read_frames(again.final)[0].get_momenta(), read_frames(whole.final)[0].get_momenta()
+    )
+
+
+def test_constraints_are_obeyed_and_velocities_in_the_structure_kept(tmp_path):
+    atoms = slab("Cu", (1, 0, 0), thickness=8, free_layers=1) * (2, 2, 1)
+    fixed = atoms.constraints[0].index
+    assert len(fixed) > 0
+    result = run_md(atoms, EMT(), temperature=300, time=0.05, out=tmp_path / "a")
+    last = read_frames(result.final)[0]
+    np.testing.assert_allclose(last.positions[fixed], atoms.positions[fixed], atol=1e-8)
+    assert np.abs(last.positions - atoms.positions).max() > 0.01
+    assert isinstance(last.constraints[0], FixAtoms)
+    more = run_md(last, EMT(), temperature=300, time=0.02, out=tmp_path / "b", ensemble="nve")
+    assert more.log["kinetic_eV"][0] == pytest.approx(last.get_kinetic_energy(), rel=1e-6)
+
+
+def test_trajectory_opens_in_ase(tmp_path):
+    result = run_md(COPPER, EMT(), temperature=300, time=0.04, out=tmp_path, stride=10)
+    frames = ase.io.read(result.trajectory, index=":")
+    assert len(frames) == 3
+    assert [f.info["time_ps"] for f in frames] == [0, 0.02, 0.04]
+
+
+def test_wrong_arguments_and_other_runs_are_refused(tmp_path):
+    for wrong, word in [
+        ({"time": 0}, "time"),
+        ({"temperature": -1}, "temperature"),
+        ({"timestep": 0}, "timestep"),
+        ({"stride": 0}, "stride"),
+    ]:
+        options = {"temperature": 300, "time": 0.01} | wrong
+        with pytest.raises(CuliError, match=word):
+            run_md(COPPER, EMT(), out=tmp_path / "x", **options)
+    assert not (tmp_path / "x").exists()
+    run_md(COPPER, EMT(), temperature=300, time=0.02, out=tmp_path / "y")
+    with pytest.raises(CuliError, match="another run"):
+        run_md(COPPER, EMT(), temperature=310, time=0.02, out=tmp_path / "y")
+
+
+def test_diverging_run_says_so(tmp_path):
+    hot = bulk("Cu", cubic=True, a=2.4, repeat=(2, 2, 2))
+    with pytest.raises(CuliError, match="diverged"):
+        run_md(hot, EMT(), temperature=300, time=1, out=tmp_path, timestep=20)
+
+
+def test_moved_folder_continues(tmp_path):
+    options = {"temperature": 300, "time": 0.04}
+    run_md(COPPER, EMT(), out=tmp_path / "here", **options)
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    result = run_md(COPPER, EMT(), out=tmp_path / "there", **options)
+    assert result.log["step"][-1] == 20
+
+
+def test_lost_atoms_and_heights():
+    atoms = slab("Cu", (1, 0, 0), thickness=6, vacuum=20) * (3, 3, 1)
+    assert lost_atoms(atoms) == []
+    away = atoms + Atoms("Li2", [[0, 0, 45], [2.5, 0, 45]])
+    assert lost_atoms(away) == [len(atoms), len(atoms) + 1]
+    height, density = height_profile([atoms, atoms], "Cu", bin_width=0.1)
+    assert density.sum() * 0.1 == pytest.approx(len(atoms))
+    layers = np.unique(atoms.positions[:, 2].round(3))
+    assert (density > 0).sum() == len(layers)
+    assert np.abs(height[density > 0] - layers).max() <= 0.1
