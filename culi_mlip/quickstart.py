@@ -108,7 +108,7 @@ def _training(
     settings = (
         TrainSettings(epochs=4, compile=False, num_scalar_features=16, num_tensor_features=4)
         if quick
-        else TrainSettings(epochs=120)
+        else TrainSettings(epochs=200, r_max=5.5)
     )
     trained = train(root / "data", root / "run", settings, progress=step("Training"))
     write_json(root / "run" / "learning_curve.json", learning_curve(root / "run"))
