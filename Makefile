@@ -8,16 +8,19 @@ BIN := $(VENV)/bin
 CULI_MLIP_DATA ?= $(wildcard ../shared/data)
 export CULI_MLIP_DATA
 
+# Two processes of one thread each: most tests are too small for more.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
 .PHONY: quickstart test test-all lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/culi-mlip quickstart
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

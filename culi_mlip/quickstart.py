@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from culi_mlip.files import atomic_path, read_frames, write_frames, write_json
-from culi_mlip.runs import run_folder
+from culi_mlip.runs import is_finished, run_folder
 from culi_mlip.workflows import workflow
 
 Progress = Callable[[int, int], None]
@@ -69,7 +69,9 @@ def quickstart(
         If a step cannot be done; the finished ones are kept.
     """
     root = Path(out)
-    with run_folder(root, "quickstart", {"quick": quick}):
+    inputs = {"quick": quick}
+    is_finished(root, inputs)
+    with run_folder(root, "quickstart", inputs):
         say("1/7 Building structures, 2/7 labelling them, 3/7 auditing and splitting.")
         say("    Labels come from CHGNet's r2SCAN model: a stand-in for DFT, not DFT.")
         _dataset(root, quick, say, step)
@@ -106,9 +108,9 @@ def _training(
     from culi_mlip.models.training import learning_curve, train
 
     settings = (
-        TrainSettings(epochs=4, compile=False, num_scalar_features=16, num_tensor_features=4)
+        TrainSettings(epochs=4, num_scalar_features=16, num_tensor_features=4)
         if quick
-        else TrainSettings(epochs=200, r_max=5.5)
+        else TrainSettings(epochs=120, r_max=5.5)
     )
     trained = train(root / "data", root / "run", settings, progress=step("Training"))
     write_json(root / "run" / "learning_curve.json", learning_curve(root / "run"))

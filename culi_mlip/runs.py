@@ -82,13 +82,33 @@ def run_folder(
             _write(folder, record)
 
 
-def run_record(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return ``run.yaml`` of a folder, or an empty record where there is none."""
-    try:
-        record = yaml.safe_load((Path(path) / "run.yaml").read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, yaml.YAMLError):
-        return {}
-    return record if isinstance(record, dict) else {}
+def is_finished(path: str | os.PathLike[str], inputs: Mapping[str, Any]) -> bool:
+    """Say whether a folder holds this very job, and finished.
+
+    Parameters
+    ----------
+    path
+        The run folder; it may not exist yet.
+    inputs
+        The fully resolved input of the job.
+
+    Raises
+    ------
+    CuliError
+        If the folder holds a job with other inputs.
+    """
+    record_file = Path(path) / "run.yaml"
+    if not record_file.is_file():
+        return False
+    record = yaml.safe_load(record_file.read_text(encoding="utf-8"))
+    recorded = record["inputs"]
+    if recorded != inputs:
+        changed = [k for k in (inputs | recorded) if recorded.get(k) != inputs.get(k)]
+        raise CuliError(
+            f"{path} holds another job ({record['command']} with other {', '.join(changed)}): "
+            "choose another --out, or remove it to start anew"
+        )
+    return bool(record["status"] == "done")
 
 
 def _write(folder: Path, record: dict[str, Any]) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from culi_mlip.datasets import Recipe, build_dataset
 from culi_mlip.configuration import parse
+from culi_mlip.datasets import Recipe, build_dataset
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.models.training import train
 
@@ -41,7 +41,6 @@ def tiny_data(tmp_path_factory, tiny_recipe):
 def tiny_settings():
     return TrainSettings(
         epochs=2,
-        compile=False,
         num_scalar_features=8,
         num_tensor_features=2,
         readout_width=8,

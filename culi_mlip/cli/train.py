@@ -36,7 +36,7 @@ import click
     help="YAML file with any of the settings; flags win over it.",
 )
 @click.option("--compile/--no-compile", "compile_", default=None,
-              help="torch.compile: slower start, faster epochs.  [default: compile]")  # fmt: skip
+              help="torch.compile: slow start, faster on big frames.  [default: no]")  # fmt: skip
 def command(data: Path, variant: str, out: Path, settings_file: Path | None, **flags: Any) -> None:
     """Train a potential on the frames of DATA (train.extxyz and val.extxyz).
 

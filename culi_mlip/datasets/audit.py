@@ -121,6 +121,7 @@ def _energy_outliers(frames: Sequence[Atoms], sound: Sequence[int]) -> dict[int,
     residual -= np.median(residual)
     limit = max(1.0, ENERGY_SPREADS * 1.4826 * float(np.median(np.abs(residual))))
     return {
-        sound[k]: f"energy outlier: {residual[k]:+.2f} eV/atom"
-        for k in np.flatnonzero(np.abs(residual) > limit)
+        i: f"energy outlier: {deviation:+.2f} eV/atom"
+        for i, deviation in zip(sound, residual, strict=True)
+        if abs(deviation) > limit
     }

@@ -21,9 +21,9 @@ from culi_mlip.datasets.references import fit_reference_energies
 from culi_mlip.datasets.split import split_by_group
 from culi_mlip.datasets.store import Store
 from culi_mlip.errors import DatasetError
-from culi_mlip.files import read_json, write_frames, write_json, write_text
+from culi_mlip.files import write_frames, write_json, write_text
 from culi_mlip.reference import Engine, get_engine
-from culi_mlip.runs import run_folder
+from culi_mlip.runs import is_finished, run_folder
 
 PARTS = ("train", "val", "test")
 
@@ -67,17 +67,18 @@ def build_dataset(
 
     Raises
     ------
+    CuliError
+        If the folder holds another recipe's dataset.
     DatasetError
-        If the folder holds another recipe's dataset, or nothing could be labelled.
+        If nothing could be labelled, or there are too few frames to split.
     """
     step = step or (lambda name: lambda done, total: None)
     engine = get_engine(recipe.engine.name, recipe.engine.settings)
     inputs = recipe.model_dump(mode="json")
     folder = Path(out)
-    _refuse_other_recipe(folder, inputs)
+    is_finished(folder, inputs)
     entries = list(generate(recipe))
     with run_folder(folder, "build-dataset", inputs):
-        write_json(folder / "recipe.json", inputs)
         store = Store(folder / "store.db")
         store.add(entries)
         label_pending(store, engine, progress=step("Labelling structures"))
@@ -92,14 +93,6 @@ def build_dataset(
                 progress=step("Short molecular dynamics"),
             )
         return _export(store, recipe, engine, folder)
-
-
-def _refuse_other_recipe(folder: Path, inputs: Mapping[str, Any]) -> None:
-    record = folder / "recipe.json"
-    if record.exists() and read_json(record) != inputs:
-        raise DatasetError(
-            f"{folder} holds the dataset of another recipe: choose another --out, or remove it"
-        )
 
 
 def _export(store: Store, recipe: Recipe, engine: Engine, folder: Path) -> BuiltDataset:

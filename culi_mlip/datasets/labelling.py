@@ -177,7 +177,7 @@ def _calculator(engine: str, settings: tuple[tuple[str, Any], ...]) -> Calculato
 def _results(atoms: Atoms) -> dict[str, Any]:
     """Energy, forces without constraints, and stress where the cell has a volume."""
     atoms.get_potential_energy()
-    results = {
+    results: dict[str, Any] = {
         "energy": float(atoms.get_potential_energy()),
         "forces": np.asarray(atoms.get_forces(apply_constraint=False), dtype=float),
     }

@@ -23,7 +23,7 @@ from ase.md.verlet import VelocityVerlet
 
 from culi_mlip.errors import CuliError
 from culi_mlip.files import atomic_path, output_errors, write_frames
-from culi_mlip.runs import run_folder, run_record
+from culi_mlip.runs import is_finished, run_folder
 
 Ensemble = Literal["nvt", "nve"]
 
@@ -141,12 +141,7 @@ def run_md(
         "seed": seed,
     }
     folder = Path(out)
-    record = run_record(folder)
-    if record and record.get("inputs") != inputs:
-        raise CuliError(
-            f"{folder} holds another run: choose another --out, or remove it to start anew"
-        )
-    if not (record.get("status") == "done" and (folder / "final.extxyz").exists()):
+    if not is_finished(folder, inputs):
         trial = atoms.copy()
         trial.calc = calculator
         trial.get_potential_energy()  # what the potential refuses leaves no folder behind

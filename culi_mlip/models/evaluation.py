@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def evaluate(
     )
 
 
-def _pair(reference: object, prediction: object) -> NDArray[np.float64]:
+def _pair(reference: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
     return np.column_stack([np.ravel(reference), np.ravel(prediction)]).astype(float)
 
 

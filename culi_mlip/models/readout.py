@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from e3nn.o3._irreps import Irreps  # the public place imports sympy, which no package may hold
+from e3nn.o3._irreps import Irreps  # e3nn.o3 imports sympy, which packages may not hold
 from nequip.data import AtomicDataDict
 from nequip.nn import GraphModuleMixin
 from nequip.nn.mlp import ScalarLinearLayer
@@ -42,6 +42,8 @@ def mlp(widths: Sequence[int]) -> torch.nn.Sequential:
 
 class _EdgeReadout(GraphModuleMixin, torch.nn.Module):
     """Reads scalar edge features, writes edge energies."""
+
+    irreps_in: dict[str, Any]
 
     def __init__(self, irreps_in: dict[str, Any], needs: Sequence[str] = ()) -> None:
         super().__init__()
@@ -90,10 +92,10 @@ class QDIReadout(_EdgeReadout):
     """Allegro's readout to a few angles, the QDI circuit, a fully connected layer, an MLP.
 
     The readout's outputs are multiplied by π and enter the circuit as angles in radians: an
-    output of 1 is half a turn, the whole range that a feature can tell apart. The circuit maps zero angles
-    to nonzero ⟨Y⟩, which is subtracted: an edge without features has no energy, as in plain
-    Allegro. The difference leaves rounding errors, so the edge energy is multiplied by the
-    cutoff envelope as well: it vanishes exactly at the cutoff, in any precision.
+    output of 1 is half a turn, the whole range that a feature can tell apart. The circuit maps
+    zero angles to nonzero ⟨Y⟩, which is subtracted: an edge without features has no energy, as
+    in plain Allegro. The difference leaves rounding errors, so the edge energy is multiplied by
+    the cutoff envelope as well: it vanishes exactly at the cutoff, in any precision.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ from culi_mlip.errors import DatasetError, ModelError, OutputError
 from culi_mlip.files import read_frames, read_json, write_json, write_text
 from culi_mlip.models.config import nequip_config
 from culi_mlip.models.settings import TrainSettings
-from culi_mlip.runs import run_folder, run_record
+from culi_mlip.runs import is_finished, run_folder
 
 _MALLOC = {
     # glibc returns every large tensor's memory to the system and faults it in anew; keeping
@@ -84,8 +84,10 @@ def train(
     ------
     DatasetError
         If frames are missing or lack labels.
+    CuliError
+        If the folder holds another training.
     ModelError
-        If the folder holds a training with other settings, or nequip failed.
+        If nequip failed.
     OutputError
         If the folder cannot be written.
     """
@@ -97,13 +99,7 @@ def train(
         "data_digest": _digest(source / "train.extxyz"),
         "settings": settings.model_dump(mode="json"),
     }
-    record = run_record(folder)
-    if record and record.get("inputs") != inputs:
-        raise ModelError(
-            f"{folder} holds a training with other data or settings: choose another --out, "
-            "or remove it"
-        )
-    if record.get("status") == "done" and (folder / "model.json").exists():
+    if is_finished(folder, inputs):
         return TrainedModel(folder, read_json(folder / "model.json"))
     with run_folder(folder, "train", inputs):
         config = _config(settings, parts, source, folder)

@@ -12,10 +12,11 @@ from culi_mlip.quantum.circuit import Circuit
 class QDILayer(torch.nn.Module):
     """The QDI circuit as a torch module, differentiable any number of times.
 
-    The real and imaginary part of the state are two real tensors, so that ``torch.compile``
-    and AOTInductor accept the layer. A block of RX and CNOT gates is a fixed unitary for the
-    whole batch: it is built once a call (microseconds) and applied as matrix products. The
-    encoding RZ gates are diagonal, a phase for each amplitude.
+    A complex state of 2**n amplitudes is held as a real vector, real parts first, so that
+    ``torch.compile`` and AOTInductor accept the layer; a unitary U then is the real matrix
+    [[Re U, -Im U], [Im U, Re U]]. A block of RX and CNOT gates is one such matrix for the whole
+    batch, built once a call (microseconds). The encoding RZ gates are diagonal, a phase for
+    each amplitude.
 
     Parameters
     ----------
@@ -28,6 +29,11 @@ class QDILayer(torch.nn.Module):
     ⟨Y⟩ would vanish, and so would all gradients with respect to the features.
     """
 
+    z_signs: torch.Tensor
+    hadamard: torch.Tensor
+    measurement: torch.Tensor
+    permutation: torch.Tensor
+
     def __init__(self, circuit: Circuit) -> None:
         super().__init__()
         self.circuit = circuit
@@ -37,12 +43,13 @@ class QDILayer(torch.nn.Module):
         bits = (torch.arange(2**n)[:, None] >> torch.arange(n - 1, -1, -1)) & 1
         # All constants are 0 or ±1, exact in every precision; norms are powers of two.
         hadamard = _kronecker_power(torch.tensor([[1, 1], [1, -1]]), n)
-        to_y = _kronecker_power(torch.tensor([[1, -1j], [1, 1j]]), n)  # maps Y to Z eigenstates
+        y_to_z = _kronecker_power(torch.tensor([[1, -1j], [1, 1j]]), n)
         # Eigenvalue of Pauli Z on each qubit (columns) for each basis state (rows).
         self.register_buffer("z_signs", (1 - 2 * bits).to(dtype), persistent=False)
         self.register_buffer("hadamard", hadamard.to(dtype), persistent=False)
-        self.register_buffer("to_y_re", to_y.real.to(dtype), persistent=False)
-        self.register_buffer("to_y_im", to_y.imag.to(dtype), persistent=False)
+        self.register_buffer(
+            "measurement", _real(y_to_z.real.to(dtype), y_to_z.imag.to(dtype)), persistent=False
+        )
         self.register_buffer("permutation", _cnot_ring(circuit), persistent=False)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -58,46 +65,44 @@ class QDILayer(torch.nn.Module):
         torch.Tensor
             ⟨Y⟩ of each qubit, shape ``(batch, n_qubits)``, each in [-1, 1].
         """
-        circuit = self.circuit
-        blocks_re, blocks_im = self._block_unitaries()
-        padding = circuit.n_rows * circuit.n_qubits - circuit.n_features
-        rows = torch.nn.functional.pad(features, (0, padding))
-        # |0…0> after the first block is the first column of its unitary.
-        re, im = blocks_re[0, :, 0], blocks_im[0, :, 0]
-        for row in range(circuit.n_rows):
-            angles = rows[:, row * circuit.n_qubits : (row + 1) * circuit.n_qubits]
-            phase = -0.5 * angles @ self.z_signs.T
+        n, size = self.circuit.n_qubits, 2**self.circuit.n_qubits
+        rows = self.circuit.n_rows
+        padded = torch.nn.functional.pad(features, (0, rows * n - self.circuit.n_features))
+        blocks = self._blocks()
+        # |0…0> after the first block is the first column of its matrix.
+        re, im = blocks[0, :size, 0], blocks[0, size:, 0]
+        state = padded.new_empty(0)
+        for row in range(rows):
+            phase = -0.5 * padded[:, row * n : (row + 1) * n] @ self.z_signs.T
             cos, sin = torch.cos(phase), torch.sin(phase)
-            re, im = re * cos - im * sin, re * sin + im * cos
-            u_re, u_im = blocks_re[row + 1], blocks_im[row + 1]
-            if row == circuit.n_rows - 1:  # measure Z in the basis in which it reads Y
-                u_re, u_im = _complex_matmul(self.to_y_re, self.to_y_im, u_re, u_im)
-            re, im = _complex_matmul(re, im, u_re.T, u_im.T)
-        return (re * re + im * im) @ (self.z_signs / 2**circuit.n_qubits)
+            encoded = torch.cat([re * cos - im * sin, re * sin + im * cos], dim=-1)
+            state = encoded @ blocks[row + 1].T
+            re, im = state[:, :size], state[:, size:]
+        # Measure Z in the basis in which it reads Y.
+        amplitudes = state @ self.measurement.T
+        return (amplitudes * amplitudes) @ (self.z_signs.repeat(2, 1) / size)
 
-    def _block_unitaries(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Real and imaginary part of all variational blocks, each (blocks, 2**n, 2**n).
+    def _blocks(self) -> torch.Tensor:
+        """All variational blocks as real matrices, shape (blocks, 2·2**n, 2·2**n).
 
         RX on every qubit is H diag(exp(-i z·θ/2)) H / 2**n with the unnormalised Hadamard
         transform H, since RX = H RZ H; the ring of CNOTs permutes the rows.
         """
         half_angle = -0.5 * self.weight @ self.z_signs.T  # (blocks, depth, 2**n)
-        layers_re = self._ring_of_rx(torch.cos(half_angle))
-        layers_im = self._ring_of_rx(torch.sin(half_angle))
-        re, im = layers_re[:, 0], layers_im[:, 0]
+        left = self.hadamard[self.permutation] / 2**self.circuit.n_qubits
+        layers = _real(
+            (left * torch.cos(half_angle)[..., None, :]) @ self.hadamard,
+            (left * torch.sin(half_angle)[..., None, :]) @ self.hadamard,
+        )
+        product = layers[:, 0]
         for layer in range(1, self.circuit.depth):
-            re, im = _complex_matmul(layers_re[:, layer], layers_im[:, layer], re, im)
-        return re, im
-
-    def _ring_of_rx(self, diagonal: torch.Tensor) -> torch.Tensor:
-        rx = (self.hadamard * diagonal[..., None, :]) @ self.hadamard / 2**self.circuit.n_qubits
-        return rx[..., self.permutation, :]
+            product = layers[:, layer] @ product
+        return product
 
 
-def _complex_matmul(
-    a_re: torch.Tensor, a_im: torch.Tensor, b_re: torch.Tensor, b_im: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    return a_re @ b_re - a_im @ b_im, a_re @ b_im + a_im @ b_re
+def _real(re: torch.Tensor, im: torch.Tensor) -> torch.Tensor:
+    """The real matrix that acts on (real parts, imaginary parts) as re + i·im acts."""
+    return torch.cat([torch.cat([re, -im], dim=-1), torch.cat([im, re], dim=-1)], dim=-2)
 
 
 def _kronecker_power(matrix: torch.Tensor, power: int) -> torch.Tensor:

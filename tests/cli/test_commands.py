@@ -37,7 +37,9 @@ def test_each_command_has_a_page_with_an_example(culi, command):
 
 
 def test_importing_nequip_or_the_package_loads_nothing_heavy():
-    code = "import sys, culi_mlip, culi_mlip.cli; print('torch' in sys.modules, 'ase' in sys.modules)"
+    code = (
+        "import sys, culi_mlip, culi_mlip.cli; print('torch' in sys.modules, 'ase' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 
@@ -48,7 +50,9 @@ def test_the_path_from_recipe_to_molecular_dynamics(culi, tmp_path):
     assert built.returncode == 0, built.stderr
     assert "stand-in for DFT" in built.stdout
 
-    trained = culi("train", "data", "--variant", "mlp", "--out", "run", "--epochs", 2, "--no-compile")
+    trained = culi(
+        "train", "data", "--variant", "mlp", "--out", "run", "--epochs", 2, "--no-compile"
+    )
     assert trained.returncode == 0, trained.stderr
     assert "Reference energies (eV/atom): Cu" in trained.stdout
     record = yaml.safe_load((tmp_path / "run/run.yaml").read_text())
@@ -97,4 +101,8 @@ def test_settings_file_and_flags(culi, tiny_data, tmp_path):
     done = culi("train", tiny_data, "--settings", "s.yaml", "--batch-size", 3, "--out", "run")
     assert done.returncode == 0, done.stderr
     settings = json.loads((tmp_path / "run/model.json").read_text())["settings"]
-    assert (settings["epochs"], settings["num_scalar_features"], settings["batch_size"]) == (1, 8, 3)
+    assert (settings["epochs"], settings["num_scalar_features"], settings["batch_size"]) == (
+        1,
+        8,
+        3,
+    )

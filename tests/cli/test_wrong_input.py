@@ -68,7 +68,9 @@ def test_recipe_that_is_not_yaml(culi, tmp_path):
 
 def test_setting_with_an_unknown_key_or_an_impossible_value(culi, tmp_path, tiny_data):
     (tmp_path / "s.yaml").write_text("epoch: 3")
-    assert_one_line(culi("train", tiny_data, "--settings", "s.yaml"), "nearest valid key is 'epochs'")
+    assert_one_line(
+        culi("train", tiny_data, "--settings", "s.yaml"), "nearest valid key is 'epochs'"
+    )
     assert_one_line(culi("train", tiny_data, "--r-max", "-1"), "r_max", "greater than 0")
     assert_one_line(culi("train", tiny_data, "--variant", "qdl"), "qdl")
     assert not (tmp_path / "run").exists()
@@ -165,7 +167,7 @@ def test_output_that_is_a_file_or_belongs_to_another_job(culi, tmp_path, cell, m
     assert_one_line(done, "file is a file")
     assert culi("md", cell, "--model", model, "--time", "0.01", "--out", "md").returncode == 0
     done = culi("md", cell, "--model", model, "--time", "0.02", "--out", "md")
-    assert_one_line(done, "md holds another run")
+    assert_one_line(done, "md holds another job (md with other time_ps)")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from ase.calculators.emt import EMT
 from culi_mlip.configuration import parse
 from culi_mlip.datasets import Recipe, Store, build_dataset, label_pending, load_recipe
 from culi_mlip.datasets.generate import generate
-from culi_mlip.errors import DatasetError, EngineError, RecipeError
+from culi_mlip.errors import CuliError, EngineError, RecipeError
 from culi_mlip.reference import get_engine
 from culi_mlip.workflows import workflow
 
@@ -59,7 +59,7 @@ def test_trajectories_are_whole_and_a_second_run_gives_the_same_bytes(tmp_path):
 def test_another_recipe_does_not_touch_a_dataset(tmp_path, tiny_recipe):
     build_dataset(tiny_recipe, tmp_path / "d")
     before = (tmp_path / "d" / "train.extxyz").read_bytes()
-    with pytest.raises(DatasetError, match="another recipe"):
+    with pytest.raises(CuliError, match="another job .*other seed"):
         build_dataset(tiny_recipe.model_copy(update={"seed": 1}), tmp_path / "d")
     assert (tmp_path / "d" / "train.extxyz").read_bytes() == before
 

@@ -93,7 +93,7 @@ def test_wrong_arguments_and_other_runs_are_refused(tmp_path):
             run_md(COPPER, EMT(), out=tmp_path / "x", **options)
     assert not (tmp_path / "x").exists()
     run_md(COPPER, EMT(), temperature=300, time=0.02, out=tmp_path / "y")
-    with pytest.raises(CuliError, match="another run"):
+    with pytest.raises(CuliError, match="another job .*temperature_K"):
         run_md(COPPER, EMT(), temperature=310, time=0.02, out=tmp_path / "y")
 
 

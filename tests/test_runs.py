@@ -1,0 +1,65 @@
+"""Run folders: record, lock, outcome, refusal of another job."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from culi_mlip.errors import CuliError, OutputError
+from culi_mlip.files import atomic_path, write_json
+from culi_mlip.runs import is_finished, run_folder
+
+
+def record(folder):
+    return yaml.safe_load((folder / "run.yaml").read_text())
+
+
+def test_record_is_written_before_the_work_and_closed_with_the_outcome(tmp_path):
+    inputs = {"seed": 3, "names": ["a", "b"]}
+    with run_folder(tmp_path / "job", "test", inputs) as folder:
+        assert record(folder)["status"] == "running"
+        assert not is_finished(folder, inputs)
+    assert record(folder)["status"] == "done"
+    assert record(folder)["inputs"] == inputs
+    assert record(folder)["versions"]["culi-mlip"]
+    assert is_finished(folder, inputs)
+    with pytest.raises(CuliError, match="another job .*seed"):
+        is_finished(folder, inputs | {"seed": 4})
+
+
+def test_failure_is_recorded_with_its_reason(tmp_path):
+    with pytest.raises(ValueError, match="no luck"), run_folder(tmp_path, "test", {}):
+        raise ValueError("no luck")
+    assert record(tmp_path)["status"] == "failed"
+    assert record(tmp_path)["reason"] == "no luck"
+    assert not is_finished(tmp_path, {})
+
+
+def test_second_process_is_refused_while_the_first_works(tmp_path):
+    code = (
+        "import sys\nfrom culi_mlip.runs import run_folder\n"
+        "with run_folder(sys.argv[1], 'test', {}):\n    pass"
+    )
+    with run_folder(tmp_path, "test", {}):
+        other = subprocess.run(
+            [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False
+        )
+    assert "another process is working" in other.stderr
+
+
+def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path):
+    path = tmp_path / "result.json"
+    write_json(path, {"a": 1})
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
+        temporary.write_text(f"half {1 / 0}")
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_forbidden_folder_is_named(tmp_path):
+    with pytest.raises(OutputError, match="cannot write"), atomic_path("/proc/nowhere/file"):
+        pass
