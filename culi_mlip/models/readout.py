@@ -47,7 +47,8 @@ class _EdgeReadout(GraphModuleMixin, torch.nn.Module):
 
     def __init__(self, irreps_in: dict[str, Any], needs: Sequence[str] = ()) -> None:
         super().__init__()
-        self._init_irreps(
+        GraphModuleMixin._init_irreps(
+            self,
             irreps_in=irreps_in,
             required_irreps_in=[AtomicDataDict.EDGE_FEATURES_KEY, *needs],
             irreps_out={AtomicDataDict.EDGE_ENERGY_KEY: Irreps("0e")},
