@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import tempfile
@@ -16,8 +15,6 @@ from ase import Atoms
 
 from culi_mlip.errors import CuliError, OutputError, StructureError
 
-_OUTPUT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-
 
 @contextmanager
 def output_errors(path: str | os.PathLike[str]) -> Iterator[None]:
@@ -25,12 +22,11 @@ def output_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _OUTPUT_ERRNOS:
-            raise OutputError(
-                f"cannot write {path}: {os.strerror(error.errno).lower()}; free some space or "
-                "choose another folder, then run the same command again"
-            ) from error
-        raise
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise OutputError(
+            f"cannot write {path}: {reason}; free some space or choose another folder, then run "
+            "the same command again"
+        ) from error
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The declaration of the quantum depth-infused circuit."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: a dataclass with annotations as strings cannot
+# be loaded from a packaged model.
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 from ase.calculators.calculator import Calculator
 
@@ -43,7 +44,29 @@ def make(settings: CHGNetSettings) -> Calculator:
         raise EngineError(
             "engine 'chgnet' needs chgnet: install it with pip install 'culi-mlip[foundation]'"
         ) from error
+
+    class SinglePrecisionCHGNet(CHGNetCalculator):
+        """CHGNet in the precision of its weights."""
+
+        def calculate(self, *arguments: Any, **options: Any) -> None:
+            with _single_precision():
+                super().calculate(*arguments, **options)
+
     warnings.filterwarnings("ignore", module="chgnet")
-    with contextlib.redirect_stdout(io.StringIO()):  # chgnet announces itself by print
+    # chgnet announces itself by print
+    with contextlib.redirect_stdout(io.StringIO()), _single_precision():
         model = CHGNet.load(model_name=settings.model, use_device="cpu", verbose=False)
-        return CHGNetCalculator(model=model, use_device="cpu")
+        return SinglePrecisionCHGNet(model=model, use_device="cpu")
+
+
+@contextlib.contextmanager
+def _single_precision() -> Iterator[None]:
+    """Set torch's default precision, which CHGNet relies on and nequip raises to double."""
+    import torch
+
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
