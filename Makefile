@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CULI_MLIP_DATA ?= $(wildcard ../shared/data)
+CULI_MLIP_DATA ?= $(abspath $(wildcard ../shared/data))
 export CULI_MLIP_DATA
 
 # Two processes of one thread each: most tests are too small for more.

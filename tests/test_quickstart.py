@@ -2,11 +2,16 @@
 
 import re
 import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import ase.io
 import pytest
 
 pytest.importorskip("chgnet")
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +58,23 @@ def test_folder_can_be_moved_and_continued(quickstart, tmp_path):
     again = run(moved, quick=True, say=lambda text: None, step=lambda name: lambda d, t: None)
     assert again.errors == pytest.approx(result.errors)
     assert (moved / "md/nve/log.csv").read_bytes() == (out / "md/nve/log.csv").read_bytes()
+
+
+def test_example_runs_with_the_potential(quickstart):
+    out, _, _ = quickstart
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "li_on_cu.py", out / "run"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["top", "bridge", "hollow"]
+
+
+def test_ase_example_of_the_readme_runs(quickstart, capsys):
+    out, _, _ = quickstart
+    section = (ROOT / "README.md").read_text().split("## In ASE")[1].split("##")[0]
+    code = textwrap.dedent("\n".join(re.findall(r"^    .*|^$", section, re.MULTILINE)))
+    assert "HybridAllegro" in code
+    exec(code.replace("quickstart/run", str(out / "run")).replace("fmax=0.05", "steps=3"), {})  # noqa: S102
+    assert float(capsys.readouterr().out.split()[-1]) < 0

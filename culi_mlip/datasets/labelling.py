@@ -142,19 +142,18 @@ def _trajectory(
         rng=rng,
     )
     frames = []
-    for step in dynamics.irun(sampling.steps):
-        del step
-        if dynamics.nsteps > 0 and dynamics.nsteps % sampling.stride == 0:
-            frames.append(
-                Entry(
-                    atoms.copy(),
-                    kind=f"{start.kind}-md",
-                    parent=start.uid,
-                    trajectory=name,
-                    how={"temperature_K": temperature, "step": dynamics.nsteps},
-                    results=_results(atoms),
-                )
+    for _ in range(sampling.steps // sampling.stride):
+        dynamics.run(sampling.stride)
+        frames.append(
+            Entry(
+                atoms.copy(),
+                kind=f"{start.kind}-md",
+                parent=start.uid,
+                trajectory=name,
+                how={"temperature_K": temperature, "step": dynamics.nsteps},
+                results=_results(atoms),
             )
+        )
     return frames
 
 
@@ -176,7 +175,6 @@ def _calculator(engine: str, settings: tuple[tuple[str, Any], ...]) -> Calculato
 
 def _results(atoms: Atoms) -> dict[str, Any]:
     """Energy, forces without constraints, and stress where the cell has a volume."""
-    atoms.get_potential_energy()
     results: dict[str, Any] = {
         "energy": float(atoms.get_potential_energy()),
         "forces": np.asarray(atoms.get_forces(apply_constraint=False), dtype=float),

@@ -148,7 +148,10 @@ def learning_curve(folder: str | os.PathLike[str]) -> list[dict[str, float]]:
     for file in files:
         with file.open(newline="") as lines:
             for row in csv.DictReader(lines):
-                values = {k: float(v) for k, v in row.items() if k and v}
+                try:
+                    values = {k: float(v) for k, v in row.items() if k and v}
+                except ValueError:  # the last line of a running or killed training
+                    continue
                 if "epoch" in values:
                     epochs.setdefault(int(values["epoch"]), {}).update(values)
     return [epochs[epoch] for epoch in sorted(epochs) if "val0_epoch/weighted_sum" in epochs[epoch]]

@@ -69,15 +69,13 @@ class QDILayer(torch.nn.Module):
         rows = self.circuit.n_rows
         padded = torch.nn.functional.pad(features, (0, rows * n - self.circuit.n_features))
         blocks = self._blocks()
-        # |0…0> after the first block is the first column of its matrix.
-        re, im = blocks[0, :size, 0], blocks[0, size:, 0]
-        state = padded.new_empty(0)
+        state = blocks[0, :, 0]  # the first block on |0…0>
         for row in range(rows):
+            re, im = state[..., :size], state[..., size:]
             phase = -0.5 * padded[:, row * n : (row + 1) * n] @ self.z_signs.T
             cos, sin = torch.cos(phase), torch.sin(phase)
             encoded = torch.cat([re * cos - im * sin, re * sin + im * cos], dim=-1)
             state = encoded @ blocks[row + 1].T
-            re, im = state[:, :size], state[:, size:]
         # Measure Z in the basis in which it reads Y.
         amplitudes = state @ self.measurement.T
         return (amplitudes * amplitudes) @ (self.z_signs.repeat(2, 1) / size)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
 from culi_mlip.errors import StructureError
-from culi_mlip.structures.bulk import crystal_of
+from culi_mlip.structures.bulk import check_symbol
 
 SITE_KINDS = {1: "top", 2: "bridge"}
 """Kind of a site by the number of top-layer atoms nearest to it; three or more: hollow."""
@@ -51,10 +51,8 @@ def adatoms(
     StructureError
         If the symbol is not an element or the height not positive.
     """
-    crystal_of(symbol)
-    if not height > 0:
-        raise StructureError(f"adatom {symbol} at height {height} Å: give a positive height")
     structures = []
+    _check_adatom(symbol, height)
     for kind, point in adsorption_sites(slab):
         structure = slab * tuple(repeat)
         structure.info["site"] = kind
@@ -119,6 +117,7 @@ def li_on_cu(
     """
     if not 0 < coverage <= 1:
         raise StructureError(f"coverage {coverage} of {symbol}: give more than 0 and at most 1")
+    _check_adatom(symbol, height)
     site = next(point for kind, point in adsorption_sites(slab) if kind == "hollow")
     structure = slab * tuple(repeat)
     cells = np.array([(i, j) for i in range(repeat[0]) for j in range(repeat[1])])
@@ -132,6 +131,12 @@ def li_on_cu(
         )
     chosen = np.random.default_rng(seed).permutation(len(points))[:n_adatoms]
     return _with_atoms(structure, symbol, points[np.sort(chosen)], height)
+
+
+def _check_adatom(symbol: str, height: float) -> None:
+    check_symbol(symbol)
+    if not height > 0:
+        raise StructureError(f"adatom {symbol} at height {height} Å: give a positive height")
 
 
 def _top_layer(slab: Atoms) -> Atoms:

@@ -23,6 +23,12 @@ PRIMITIVE_VECTORS = {
 """Primitive lattice vectors (rows) of the one-atom cubic crystals, in lattice constants."""
 
 
+def check_symbol(symbol: str) -> None:
+    """Raise a `StructureError` if there is no such element."""
+    if symbol not in chemical_symbols[1:]:
+        raise StructureError(f"'{symbol}' is not a chemical symbol: use one such as Cu or Li")
+
+
 def crystal_of(symbol: str) -> str:
     """Return the ground-state crystal of an element, "fcc" or "bcc".
 
@@ -31,8 +37,7 @@ def crystal_of(symbol: str) -> str:
     StructureError
         If the symbol is not an element or its crystal is neither fcc nor bcc.
     """
-    if symbol not in chemical_symbols[1:]:
-        raise StructureError(f"'{symbol}' is not a chemical symbol: use one such as Cu or Li")
+    check_symbol(symbol)
     state = reference_states[chemical_symbols.index(symbol)]
     crystal = state["symmetry"] if state else "unknown"
     if crystal not in PRIMITIVE_VECTORS:

@@ -60,7 +60,7 @@ def lattice_matches(
     max_area
         Largest area in Å².
     area_tolerance
-        Largest relative difference of the two areas.
+        How much larger, relatively, the larger of the two areas may be.
     max_strain
         Largest principal strain of the film.
 
