@@ -39,7 +39,7 @@ def nequip_config(
     steps = settings.epochs * -(-n_train // settings.batch_size)
     return {
         # The run folder is the working directory: `cd run && nequip-train` repeats it.
-        "hydra": {"run": {"dir": "."}, "output_subdir": "hydra", "job": {"chdir": False}},
+        "hydra": {"run": {"dir": "."}, "output_subdir": None, "job": {"chdir": False}},
         "run": ["train"],
         "data": _data(settings, train_file, val_file, species),
         "trainer": _trainer(settings),

@@ -129,7 +129,7 @@ def test_files_that_are_no_model(culi, tmp_path, cell, model):
     (tmp_path / "notes.txt").write_text("hello")
     with (tmp_path / "cut.ckpt").open("wb") as stream:
         stream.write((model / "checkpoints/best.ckpt").read_bytes()[:5000])
-    shutil.make_archive(str(tmp_path / "archive"), "zip", model / "hydra")
+    shutil.make_archive(str(tmp_path / "archive"), "zip", model / "logs")
     shutil.move(tmp_path / "archive.zip", tmp_path / "other.nequip.zip")
     for name in ("text.ckpt", "notes.txt", "cut.ckpt", "other.nequip.zip"):
         assert_one_line(culi("md", cell, "--model", name, "--out", "new"), name)
