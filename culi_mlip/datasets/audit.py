@@ -21,7 +21,7 @@ MIN_BOND = 0.6
 """Shortest distance of two atoms, in sums of their covalent radii."""
 
 ENERGY_SPREADS = 8.0
-"""Largest deviation of a frame's energy per atom from its kind's median, in robust spreads."""
+"""Largest deviation of a frame's energy per atom from the median of all, in robust spreads."""
 
 
 @dataclass(frozen=True)
