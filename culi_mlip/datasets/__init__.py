@@ -6,11 +6,10 @@ from culi_mlip.datasets.labelling import label_pending, sample_trajectories
 from culi_mlip.datasets.recipe import Recipe, load_recipe
 from culi_mlip.datasets.references import composition_energies, fit_reference_energies
 from culi_mlip.datasets.split import split_by_group
-from culi_mlip.datasets.store import Entry, Store
+from culi_mlip.datasets.store import Store
 
 __all__ = [
     "Audit",
-    "Entry",
     "Recipe",
     "Store",
     "audit",

@@ -14,7 +14,6 @@ import numpy as np
 from ase import Atoms
 
 from culi_mlip.datasets.audit import Audit, audit
-from culi_mlip.datasets.generate import generate
 from culi_mlip.datasets.labelling import Progress, label_pending, sample_trajectories
 from culi_mlip.datasets.recipe import Recipe
 from culi_mlip.datasets.references import fit_reference_energies
@@ -24,6 +23,7 @@ from culi_mlip.errors import DatasetError
 from culi_mlip.files import write_frames, write_json, write_text
 from culi_mlip.reference import Engine, get_engine
 from culi_mlip.runs import is_finished, run_folder
+from culi_mlip.structures import campaign
 
 PARTS = ("train", "val", "test")
 
@@ -77,13 +77,15 @@ def build_dataset(
     inputs = recipe.model_dump(mode="json")
     folder = Path(out)
     is_finished(folder, inputs)
-    entries = list(generate(recipe))
+    entries = list(campaign(recipe))
     with run_folder(folder, "build-dataset", inputs):
         store = Store(folder / "store.db")
         store.add(entries)
         label_pending(store, engine, progress=step("Labelling structures"))
         if recipe.sampling:
-            starts = [e for e in entries if not e.parent and e.kind in set(recipe.sampling.kinds)]
+            starts = [
+                e for e in entries if e.kind in recipe.sampling.kinds and "disorder" not in e.how
+            ]
             sample_trajectories(
                 store,
                 starts,

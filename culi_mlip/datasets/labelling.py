@@ -15,9 +15,10 @@ from ase.md.bussi import Bussi
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
 from culi_mlip.datasets.recipe import Sampling
-from culi_mlip.datasets.store import LABELS, Entry, Store
+from culi_mlip.datasets.store import LABELS, Store
 from culi_mlip.errors import CuliError
 from culi_mlip.reference import Engine, get_engine
+from culi_mlip.structures import Entry
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as a long job advances."""

@@ -2,65 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ase.db
-import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from culi_mlip.errors import DatasetError, OutputError
 from culi_mlip.reference import Engine
+from culi_mlip.structures import Entry
 
 LABELS = ("energy", "forces", "stress")
 """Labels that are kept: eV, eV/Å, eV/Å³ (ASE's sign and Voigt order)."""
 
 _INFO = ("uid", "kind", "parent", "trajectory", "engine", "engine_digest")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A structure on its way into the store.
-
-    Attributes
-    ----------
-    atoms
-        The structure; constraints and calculators do not enter the store.
-    kind
-        What sort of structure it is, such as "bulk" or "slab".
-    parent
-        Id of the structure that it was made from, or "".
-    trajectory
-        Name shared by the frames of one trajectory, or "". Splits keep it whole.
-    how
-        How it was made, plain values.
-    results
-        Labels, where a calculation made the structure (a frame of MD).
-    """
-
-    atoms: Atoms
-    kind: str
-    parent: str = ""
-    trajectory: str = ""
-    how: Mapping[str, Any] = field(default_factory=dict)
-    results: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def uid(self) -> str:
-        """Content id: hash of species, positions (1e-6 Å), cell and periodicity."""
-        content = hashlib.sha256()
-        content.update(np.asarray(self.atoms.numbers, "<i4").tobytes())
-        content.update(np.asarray(self.atoms.pbc, "<i4").tobytes())
-        for array in (self.atoms.cell.array, self.atoms.positions):
-            content.update((np.rint(array * 1e6) + 0.0).astype("<i8").tobytes())
-        return "s" + content.hexdigest()[:15]
 
 
 class Store:

@@ -1,136 +1,124 @@
-"""Adatoms on slabs, and partial monolayers of lithium on copper."""
+"""Adatoms on slabs, and lithium on copper from a tenth of a monolayer to many layers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from typing import Literal
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
-from scipy.spatial import Delaunay
+from numpy.typing import ArrayLike, NDArray
 
 from culi_mlip.errors import StructureError
-from culi_mlip.structures.bulk import check_symbol
+from culi_mlip.structures.bulk import atomic_volume, check_symbol
+from culi_mlip.structures.slabs import supercell
+from culi_mlip.structures.surfaces import Site, adsorption_sites
 
-SITE_KINDS = {1: "top", 2: "bridge"}
-"""Kind of a site by the number of top-layer atoms nearest to it; three or more: hollow."""
-
-_ENVIRONMENT_RADIUS = 7.0  # Å; distances up to here tell sites apart
-_SAME = 1e-3  # Å
+Arrangement = Literal["random", "island"]
 
 
 def adatoms(
-    slab: Atoms, symbol: str, *, height: float = 2.0, repeat: Sequence[int] = (2, 2, 1)
+    slab: Atoms, symbol: str, *, height: float = 2.0, repeat: ArrayLike = (2, 2, 1)
 ) -> list[Atoms]:
-    """Return one structure for each distinct adsorption site of a slab's top layer.
-
-    Sites are the atoms (top), edge centres (bridge) and circumcentres (hollow) of the
-    Delaunay triangulation of the top layer. Sites with the same distances to the atoms
-    around them are the same.
+    """Return one structure for each symmetry-distinct adsorption site of a slab.
 
     Parameters
     ----------
     slab
-        Primitive slab with ``arrays["layer"]``, as from `culi_mlip.structures.slab`.
+        Unrelaxed primitive slab of one element, as from `culi_mlip.structures.slab`.
     symbol
         Element of the adatom.
     height
-        Height above the top layer in Å.
+        Height above the mean of the site's surface atoms in Å. Where an atom of the slab would
+        be nearer than this (at the foot of a step), the adatom is lifted until none is.
     repeat
-        Supercell that holds the adatom, along the three lattice vectors.
+        Supercell that holds the adatom, as in `culi_mlip.structures.supercell`.
 
     Returns
     -------
     list of Atoms
-        Tops first, then bridges, then hollows; ``info["site"]`` names the kind. Constraints
-        of the slab are kept.
+        In the order of `adsorption_sites`; ``info["site"]`` names the kind. Constraints of
+        the slab are kept.
 
     Raises
     ------
     StructureError
         If the symbol is not an element or the height not positive.
     """
-    structures = []
     _check_adatom(symbol, height)
-    for kind, point in adsorption_sites(slab):
-        structure = slab * tuple(repeat)
-        structure.info["site"] = kind
-        structures.append(_with_atoms(structure, symbol, [point], height))
+    base = supercell(slab, repeat)
+    structures = []
+    for site in adsorption_sites(slab):
+        structure = _with_atoms(base, symbol, [_lifted(site, slab, height)])
+        structure.info["site"] = site.kind
+        structures.append(structure)
     return structures
-
-
-def adsorption_sites(slab: Atoms) -> list[tuple[str, NDArray[np.float64]]]:
-    """Return kind and in-plane position (Å) of each distinct site of the top layer."""
-    sites: list[tuple[str, NDArray[np.float64]]] = []
-    seen: list[NDArray[np.float64]] = []
-    points = _candidate_sites(_top_layer(slab).positions[:, :2], slab.cell.array[:2, :2])
-    surroundings = _patch(slab.positions, slab.cell.array[:2])
-    z = slab.positions[:, 2].max()
-    for point in points:
-        distances = np.linalg.norm(surroundings - [*point, z], axis=1)
-        distances = np.sort(distances[distances < _ENVIRONMENT_RADIUS])
-        if not any(
-            len(distances) == len(other) and np.abs(distances - other).max() < 10 * _SAME
-            for other in seen
-        ):
-            seen.append(distances)
-            top = np.linalg.norm(
-                surroundings[np.abs(surroundings[:, 2] - z) < _SAME] - [*point, z], axis=1
-            )
-            nearest = int((top < top.min() + 10 * _SAME).sum())
-            sites.append((SITE_KINDS.get(nearest, "hollow"), point))
-    order = {"top": 0, "bridge": 1, "hollow": 2}
-    return sorted(sites, key=lambda site: order[site[0]])
 
 
 def li_on_cu(
     slab: Atoms,
     coverage: float,
     *,
-    seed: int,
-    repeat: Sequence[int] = (3, 3, 1),
+    seed: int = 0,
+    arrangement: Arrangement = "random",
+    repeat: ArrayLike = (3, 3, 1),
     height: float = 2.0,
     symbol: str = "Li",
 ) -> Atoms:
-    """Return a slab with a random partial monolayer in its hollow sites.
+    """Return a slab with adatoms in hollow sites, from a tenth of a monolayer to many layers.
+
+    A monolayer is one adatom a primitive surface cell, in the slab's first hollow site. Full
+    layers are stacked from hollow to hollow, as far apart as keeps the adatoms' volume that of
+    their bulk; the last layer may be partial.
 
     Parameters
     ----------
     slab
-        Primitive slab, as from `culi_mlip.structures.slab`.
+        Unrelaxed primitive slab of one element, as from `culi_mlip.structures.slab`.
     coverage
-        Adatoms per atom of the slab's top layer, above 0 and at most 1.
+        Adatoms a primitive surface cell; above 0.
     seed
-        Seed of the choice of sites.
+        Seed of a partial layer's sites.
+    arrangement
+        Sites of a partial layer: "random", or one compact "island".
     repeat
-        Supercell, along the three lattice vectors.
+        Supercell, as in `culi_mlip.structures.supercell`.
     height
-        Height of the adatoms above the top layer in Å.
+        Height of the first layer above the site's surface atoms in Å.
     symbol
         Element of the adatoms.
 
     Raises
     ------
     StructureError
-        If the coverage is out of range or leaves no adatom in the cell.
+        If the coverage is not positive or leaves no adatom in the cell, or the arrangement is
+        unknown.
     """
-    if not 0 < coverage <= 1:
-        raise StructureError(f"coverage {coverage} of {symbol}: give more than 0 and at most 1")
+    if not (coverage > 0 and math.isfinite(coverage)):
+        raise StructureError(f"coverage {coverage} of {symbol}: give a positive number")
+    if arrangement not in ("random", "island"):
+        raise StructureError(f"arrangement '{arrangement}': choose random or island")
     _check_adatom(symbol, height)
-    site = next(point for kind, point in adsorption_sites(slab) if kind == "hollow")
-    structure = slab * tuple(repeat)
-    cells = np.array([(i, j) for i in range(repeat[0]) for j in range(repeat[1])])
-    top = _top_layer(structure)
-    # One hollow of the same kind a surface cell; a cell of a primitive slab has one top atom.
-    points = site + cells @ slab.cell.array[:2, :2]
-    n_adatoms = round(coverage * len(top))
+    hollow = next(site for site in adsorption_sites(slab) if site.kind == "hollow")
+    base = supercell(slab, repeat)
+    cells = _cells(slab, base)
+    n_adatoms = round(coverage * len(cells))
     if n_adatoms == 0:
         raise StructureError(
-            f"coverage {coverage} puts no {symbol} on {len(top)} surface atoms: raise repeat"
+            f"coverage {coverage} puts no {symbol} on {len(cells)} surface cells: raise repeat"
         )
-    chosen = np.random.default_rng(seed).permutation(len(points))[:n_adatoms]
-    return _with_atoms(structure, symbol, points[np.sort(chosen)], height)
+    first = _lifted(hollow, slab, height)
+    top = slab.positions[slab.positions[:, 2].argmax()]
+    area = abs(np.linalg.det(slab.cell.array[:2, :2]))
+    step = np.array([*(hollow.position - top)[:2], atomic_volume(symbol) / area])
+    points = []
+    for layer in range(-(-n_adatoms // len(cells))):
+        left = n_adatoms - layer * len(cells)
+        sites = first + layer * step + cells
+        if left < len(cells):
+            sites = sites[_chosen(cells, left, arrangement, seed, base.cell.array)]
+        points.append(sites)
+    return _with_atoms(base, symbol, np.vstack(points))
 
 
 def _check_adatom(symbol: str, height: float) -> None:
@@ -139,46 +127,48 @@ def _check_adatom(symbol: str, height: float) -> None:
         raise StructureError(f"adatom {symbol} at height {height} Å: give a positive height")
 
 
-def _top_layer(slab: Atoms) -> Atoms:
-    return slab[slab.positions[:, 2] > slab.positions[:, 2].max() - _SAME]
+def _lifted(site: Site, slab: Atoms, height: float) -> NDArray[np.float64]:
+    """Position of an adatom over a site, no nearer than `height` to any atom of the slab."""
+    position = np.add(site.position, [0, 0, height])
+    shifts = np.array([(i, j, 0) for i in range(-2, 3) for j in range(-2, 3)]) @ slab.cell.array
+    atoms = (slab.positions[:, None] + shifts).reshape(-1, 3)
+    beside = height**2 - ((atoms - position)[:, :2] ** 2).sum(axis=1)
+    touching = atoms[beside > 0, 2] + np.sqrt(beside[beside > 0])
+    position[2] = max([position[2], *touching])
+    return np.asarray(position)
 
 
-def _with_atoms(slab: Atoms, symbol: str, points: Any, height: float) -> Atoms:
-    z = slab.positions[:, 2].max() + height
-    added = Atoms([symbol] * len(points), positions=[[*point, z] for point in points])
+def _cells(slab: Atoms, base: Atoms) -> NDArray[np.float64]:
+    """Vectors from the first primitive cell of a supercell to each of them, z = 0."""
+    one = base.positions[:: len(slab)] * [1, 1, 0]
+    return np.asarray(one - one[0])
+
+
+def _chosen(
+    cells: NDArray[np.float64],
+    n: int,
+    arrangement: str,
+    seed: int,
+    cell: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    """Choose n of the cells."""
+    if arrangement == "random":
+        return np.sort(np.random.default_rng(seed).permutation(len(cells))[:n])
+    images = np.array([(i, j, 0) for i in (-1, 0, 1) for j in (-1, 0, 1)]) @ cell
+    distance = np.linalg.norm(cells[:, None] + images, axis=-1).min(axis=1).round(6)
+    return np.sort(np.lexsort((np.arange(len(cells)), distance))[:n])
+
+
+def _with_atoms(slab: Atoms, symbol: str, points: ArrayLike) -> Atoms:
+    positions = np.atleast_2d(points)
+    added = Atoms([symbol] * len(positions), positions=positions)
     if "layer" in slab.arrays:
-        added.set_array("layer", np.full(len(points), slab.arrays["layer"].max() + 1))
+        _, order = np.unique(positions[:, 2].round(6), return_inverse=True)
+        added.set_array("layer", slab.arrays["layer"].max() + 1 + order)
     result = slab + added
     result.set_cell(slab.cell)
+    # Room above, as much as there was.
+    rise = positions[:, 2].max() - slab.positions[:, 2].max()
+    result.cell[2, 2] += max(0.0, rise)
     result.wrap(pbc=(True, True, False))
     return result
-
-
-def _candidate_sites(
-    top: NDArray[np.float64], plane: NDArray[np.float64]
-) -> list[NDArray[np.float64]]:
-    """All tops, edge centres and circumcentres in one cell, possibly many times over."""
-    patch = _patch(top, plane)
-    triangles = patch[Delaunay(patch).simplices]
-    edges = (triangles + np.roll(triangles, 1, axis=1)) / 2
-    centres = np.array([_circumcentre(t) for t in triangles])
-    candidates = np.vstack([top, edges.reshape(-1, 2), centres])
-    fractional = candidates @ np.linalg.inv(plane)
-    inside = ((fractional > -1e-6) & (fractional < 1 - 1e-6)).all(axis=1)
-    # Tops, centres of edges, of triangles; a triangle with a right angle (a square's half)
-    # has its centre on an edge centre, where the site is a hollow, not a bridge.
-    return list(candidates[inside])
-
-
-def _circumcentre(triangle: NDArray[np.float64]) -> NDArray[np.float64]:
-    a, b, c = triangle
-    matrix = 2 * np.array([b - a, c - a])
-    return np.linalg.solve(matrix, [b @ b - a @ a, c @ c - a @ a])
-
-
-def _patch(positions: NDArray[np.float64], plane: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Positions in enough periodic images to surround the home cell."""
-    shortest = min(np.linalg.norm(plane, axis=1))
-    n = int(np.ceil(_ENVIRONMENT_RADIUS / shortest)) + 2
-    shifts = np.array([(i, j) for i in range(-n, n + 1) for j in range(-n, n + 1)])
-    return (positions[:, None, :] + (shifts @ plane)[None, :, :]).reshape(-1, positions.shape[1])

@@ -6,15 +6,19 @@ from collections.abc import Sequence
 
 import ase.build
 import numpy as np
-from ase import Atoms
-from ase.data import chemical_symbols, reference_states
+from ase import Atoms, units
+from ase.data import atomic_masses, atomic_numbers, chemical_symbols, reference_states
 from ase.neighborlist import neighbor_list
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy.integrate import quad
 
 from culi_mlip.errors import StructureError
 
 LATTICE_CONSTANTS = {"Cu": 3.578, "Li": 3.414}
 """Cubic lattice constants in Å: equilibrium of CHGNet's r2SCAN model, the embedded engine."""
+
+DEBYE_TEMPERATURES = {"Cu": 343.0, "Li": 344.0}
+"""Debye temperatures in K, low-temperature limit (Kittel)."""
 
 PRIMITIVE_VECTORS = {
     "fcc": np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2,
@@ -64,6 +68,28 @@ def lattice_constant(symbol: str, a: float | None = None) -> float:
     if not a > 0:
         raise StructureError(f"lattice constant a={a} of {symbol}: give a positive length in Å")
     return a
+
+
+def atomic_volume(symbol: str, a: float | None = None) -> float:
+    """Return the volume of an atom in the bulk crystal of an element in Å³."""
+    atoms_a_cube = {"fcc": 4, "bcc": 2}[crystal_of(symbol)]
+    return lattice_constant(symbol, a) ** 3 / atoms_a_cube
+
+
+def bulk_modulus(symbol: str) -> float:
+    """Return the experimental bulk modulus of an element in GPa, from pymatgen's table.
+
+    Raises
+    ------
+    StructureError
+        If there is none.
+    """
+    from pymatgen.core import Element  # slow to import, rarely needed
+
+    modulus = Element(symbol).bulk_modulus
+    if modulus is None:
+        raise StructureError(f"no bulk modulus of {symbol} is known: strain one side alone")
+    return float(modulus)
 
 
 def bulk(
@@ -126,6 +152,34 @@ def strained(atoms: Atoms, strain: ArrayLike) -> Atoms:
     return result
 
 
+def thermal(atoms: Atoms, temperature: float, *, seed: int, min_distance: float = 1.8) -> Atoms:
+    """Return a copy displaced as at a temperature, each atom on its own.
+
+    The mean square displacement along each axis is that of Debye's model,
+    ⟨u²⟩ = 3ħ²/(m k θ) · [1/4 + (T/θ)² ∫₀^{θ/T} x/(eˣ - 1) dx], with the element's Debye
+    temperature θ (Kittel, Introduction to Solid State Physics, 8th ed., chapter 5, table 1).
+
+    Parameters
+    ----------
+    atoms
+        Structure to displace; constraints are ignored.
+    temperature
+        In K, at least 0 (zero-point motion alone).
+    seed, min_distance
+        As in `rattled`.
+
+    Raises
+    ------
+    StructureError
+        If the temperature is negative, an element has no Debye temperature here, or no draw
+        keeps the atoms apart.
+    """
+    if not temperature >= 0:
+        raise StructureError(f"temperature {temperature} K: give 0 or more")
+    sigma = {symbol: _debye_displacement(symbol, temperature) for symbol in set(atoms.symbols)}
+    return _displaced(atoms, np.array([sigma[s] for s in atoms.symbols]), seed, min_distance, 100)
+
+
 def rattled(
     atoms: Atoms, sigma: float, *, seed: int, min_distance: float = 1.8, attempts: int = 100
 ) -> Atoms:
@@ -149,13 +203,39 @@ def rattled(
     StructureError
         If no draw keeps the atoms apart.
     """
+    return _displaced(atoms, np.full(len(atoms), sigma), seed, min_distance, attempts)
+
+
+def _displaced(
+    atoms: Atoms,
+    sigma: NDArray[np.float64],
+    seed: int,
+    min_distance: float,
+    attempts: int,
+) -> Atoms:
     rng = np.random.default_rng(seed)
     for _ in range(attempts):
         result = atoms.copy()
-        result.positions += rng.normal(scale=sigma, size=(len(atoms), 3))
+        result.positions += rng.normal(size=(len(atoms), 3)) * sigma[:, None]
         if len(neighbor_list("i", result, min_distance)) == 0:
             return result
     raise StructureError(
-        f"rattling {atoms.get_chemical_formula()} by {sigma} Å brings atoms closer than "
-        f"{min_distance} Å in each of {attempts} draws: lower sigma or min_distance"
+        f"displacing {atoms.get_chemical_formula()} by {sigma.max():.3g} Å brings atoms closer "
+        f"than {min_distance} Å in each of {attempts} draws: lower it or min_distance"
     )
+
+
+def _debye_displacement(symbol: str, temperature: float) -> float:
+    """Root mean square displacement along one axis in Å."""
+    if symbol not in DEBYE_TEMPERATURES:
+        raise StructureError(
+            f"no Debye temperature of {symbol} is known here: use rattled with a size in Å"
+        )
+    theta = DEBYE_TEMPERATURES[symbol]
+    mass = atomic_masses[atomic_numbers[symbol]] * units._amu
+    ratio = temperature / theta
+    integral = 0.0
+    if ratio > 0:
+        integral = quad(lambda x: x / np.expm1(x) if x else 1.0, 0, 1 / ratio)[0]
+    square = 3 * units._hbar**2 / (mass * units._k * theta) * (0.25 + ratio**2 * integral)
+    return float(np.sqrt(square) * 1e10)

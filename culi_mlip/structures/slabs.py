@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
 from ase.constraints import FixAtoms
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from culi_mlip.errors import StructureError
 from culi_mlip.structures.bulk import PRIMITIVE_VECTORS, crystal_of, lattice_constant
+from culi_mlip.structures.lattices import hermite_normal_form, reduced_plane, superlattices
 
 THICKNESS = {"Cu": 30.0, "Li": 20.0}
 """Slab thickness in Å at which the surface energy is converged (the paper, section 3.2)."""
@@ -120,30 +122,46 @@ def surface_lattice(
     return np.array([first, second]) @ axes[:2].T, axes @ (step @ vectors)
 
 
-def reduced_plane(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the Gauss-reduced bases of 2-D lattices: the two shortest vectors, angle ≥ 90°.
+def distinct_millers(max_index: int = 3) -> list[tuple[int, int, int]]:
+    """Return one Miller index of each family of cubic crystals, low indices first.
 
     Parameters
     ----------
-    vectors
-        Lattice vectors in two or three dimensions (last axis), two a lattice (last axis but
-        one); any number of lattices (leading axes).
+    max_index
+        Largest component; 3 gives the paper's 13 families.
     """
-    u, v = np.moveaxis(np.asarray(vectors, dtype=float), -2, 0)
-    while True:
-        longer = (_dot(u, u) > _dot(v, v) * (1 + 1e-12))[..., None]
-        u, v = np.where(longer, v, u), np.where(longer, u, v)
-        multiple = np.rint(_dot(u, v) / _dot(u, u) * (1 - 1e-12))[..., None]
-        if not multiple.any():
-            break
-        v = v - multiple * u
-    # Of the equally short ±v take the obtuse one, so that hexagons are 120°.
-    acute = (_dot(u, v) > 1e-9 * _dot(u, u))[..., None]
-    return np.stack([u, np.where(acute, -v, v)], axis=-2)
+    everything = itertools.combinations_with_replacement(range(max_index, -1, -1), 3)
+    families = [index for index in everything if math.gcd(*index) == 1]
+    return sorted(families, key=lambda index: (sum(i * i for i in index), index))
 
 
-def _dot(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray((u * v).sum(axis=-1))
+def supercell(slab: Atoms, repeat: ArrayLike) -> Atoms:
+    """Return a slab in an in-plane superlattice, with its constraints.
+
+    Parameters
+    ----------
+    slab
+        Slab with its first two vectors in the plane.
+    repeat
+        A 2×2 integer matrix whose rows times the slab's vectors are the new ones; or repeats
+        along the three vectors; or the number of cells, for the superlattice with that many
+        whose shortest vector is longest.
+    """
+    plane = slab.cell.array[:2, :2]
+    shape = np.shape(repeat)
+    if shape == (3,):
+        return slab * tuple(repeat)  # type: ignore[arg-type]
+    if shape == ():
+        bases = reduced_plane(superlattices(int(repeat)) @ plane)  # type: ignore[arg-type]
+        lengths = np.linalg.norm(bases, axis=-1).round(6)
+        basis = bases[np.lexsort((lengths[:, 1], -lengths[:, 0]))[0]]
+    else:
+        basis = np.asarray(repeat) @ plane
+    (first, _), (_, second) = hermite_normal_form(np.rint(basis @ np.linalg.inv(plane)).astype(int))
+    result = slab * (int(first), int(second), 1)  # the right atoms; their cell follows
+    result.cell[:2, :2] = basis
+    result.wrap(pbc=(True, True, False))
+    return result
 
 
 def _checked_miller(miller: Sequence[int]) -> NDArray[np.int64]:

@@ -9,9 +9,9 @@ from ase.calculators.emt import EMT
 
 from culi_mlip.configuration import parse
 from culi_mlip.datasets import Recipe, Store, build_dataset, label_pending, load_recipe
-from culi_mlip.datasets.generate import generate
 from culi_mlip.errors import CuliError, EngineError, RecipeError
 from culi_mlip.reference import get_engine
+from culi_mlip.structures import campaign
 from culi_mlip.workflows import workflow
 
 PARTS = ("train", "val", "test")
@@ -68,7 +68,7 @@ def test_processes_label_as_one_does(tmp_path, tiny_recipe):
     energies = {}
     for name, workers in (("serial", 0), ("processes", 2)):
         store = Store(tmp_path / f"{name}.db")
-        store.add(generate(tiny_recipe))
+        store.add(campaign(tiny_recipe))
         if workers:
             with ProcessPoolExecutor(workers) as executor:
                 counts = label_pending(store, get_engine("emt"), executor=executor)
@@ -94,13 +94,13 @@ def test_structure_that_the_engine_cannot_label_stops_nothing(tmp_path):
 
 def test_quickstart_recipe_holds_some_200_structures_of_every_kind():
     recipe = load_recipe(workflow("quickstart.yaml"))
-    entries = list(generate(recipe))
+    entries = list(campaign(recipe))
     sampled = recipe.sampling.steps // recipe.sampling.stride * len(recipe.sampling.temperatures)
     starts = [e for e in entries if e.kind in recipe.sampling.kinds and not e.parent]
     total = len({e.uid for e in entries}) + sampled * len(starts)
     assert 180 <= total <= 260
     assert {e.kind for e in entries} == {"bulk", "slab", "adatom", "adlayer", "interface"}
-    assert [e.uid for e in entries] == [e.uid for e in generate(recipe)]
+    assert [e.uid for e in entries] == [e.uid for e in campaign(recipe)]
 
 
 @pytest.mark.parametrize(

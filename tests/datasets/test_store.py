@@ -7,10 +7,10 @@ import pytest
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
-from culi_mlip.datasets import Entry, Store
+from culi_mlip.datasets import Store
 from culi_mlip.errors import DatasetError
 from culi_mlip.reference import get_engine
-from culi_mlip.structures import bulk, rattled
+from culi_mlip.structures import Entry, bulk, rattled
 
 
 def entries(n=3):

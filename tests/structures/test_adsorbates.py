@@ -1,30 +1,110 @@
-"""Adsorption sites and partial monolayers."""
+"""Adsorption sites against pymatgen, adatoms, adlayers of lithium."""
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.neighborlist import neighbor_list
+from pymatgen.analysis.adsorption import AdsorbateSiteFinder
+from pymatgen.core.surface import Slab
+from pymatgen.io.ase import AseAtomsAdaptor
 
 from culi_mlip.errors import StructureError
-from culi_mlip.structures import adatoms, li_on_cu, slab
+from culi_mlip.structures import (
+    adatoms,
+    adsorption_sites,
+    distinct_millers,
+    li_on_cu,
+    slab,
+    supercell,
+)
+from culi_mlip.structures.surfaces import in_plane_operations
 
+LOW = [(s, m) for s in ("Cu", "Li") for m in ((1, 0, 0), (1, 1, 0), (1, 1, 1))]
 SITES = {  # textbook sites; fcc and hcp hollows are two
     ("Cu", (1, 0, 0)): ["top", "bridge", "hollow"],
     ("Cu", (1, 1, 1)): ["top", "bridge", "hollow", "hollow"],
     ("Cu", (1, 1, 0)): ["top", "bridge", "bridge", "hollow"],
     ("Li", (1, 0, 0)): ["top", "bridge", "hollow"],
+    ("Li", (1, 1, 0)): ["top", "bridge", "bridge", "hollow"],
+    ("Li", (1, 1, 1)): ["top", "bridge", "hollow", "hollow"],
 }
 
 
-@pytest.mark.parametrize(("surface", "kinds"), SITES.items(), ids=str)
-def test_low_index_faces_have_the_textbook_sites(surface, kinds):
-    base = slab(*surface, thickness=8)
+@pytest.mark.parametrize("surface", LOW, ids=str)
+def test_low_index_faces_have_the_textbook_sites(surface):
+    base = slab(*surface)
     structures = adatoms(base, "Li")
-    assert [s.info["site"] for s in structures] == kinds
+    assert [s.info["site"] for s in structures] == SITES[surface]
     for structure in structures:
         assert len(structure) == 4 * len(base) + 1
         assert structure[-1].symbol == "Li"
         height = structure.positions[-1, 2] - structure.positions[:-1, 2].max()
         assert height == pytest.approx(2.0)
+
+
+def related(base, a, b):
+    """Say whether a symmetry operation of the slab takes one in-plane point to another."""
+    plane = base.cell.array[:2, :2]
+    rotations, translations = in_plane_operations(base)
+    off = rotations @ (a @ np.linalg.inv(plane)) + translations - b @ np.linalg.inv(plane)
+    return bool((np.linalg.norm((off - np.rint(off)) @ plane, axis=1) < 0.02).any())
+
+
+@pytest.mark.parametrize("surface", LOW, ids=str)
+def test_sites_of_low_index_faces_are_those_of_pymatgen(surface):
+    base = slab(*surface, free_layers=None)
+    structure = AseAtomsAdaptor.get_structure(base)
+    theirs = AdsorbateSiteFinder(
+        Slab(
+            structure.lattice,
+            structure.species,
+            structure.frac_coords,
+            surface[1],
+            structure,
+            0,
+            np.eye(3),
+        )
+    ).find_adsorption_sites(distance=0.0, symm_reduce=0.01)
+    names = {"top": "ontop", "bridge": "bridge", "hollow": "hollow"}
+    ours = adsorption_sites(base)
+    for kind, name in names.items():
+        mine = [s.position[:2] for s in ours if s.kind == kind]
+        for point in theirs[name]:
+            if kind == "bridge" and any(
+                related(base, point[:2], s.position[:2]) for s in ours if s.atoms == 4
+            ):
+                continue  # the middle of a rectangle's diagonal: a four-fold hollow
+            assert any(related(base, point[:2], m) for m in mine), (kind, point)
+        for point in mine:
+            assert any(related(base, p[:2], point) for p in theirs["all"]), (kind, point)
+
+
+def environments(base):
+    """Each site by its distances to the atoms around it."""
+    found = []
+    for site in adsorption_sites(base):
+        probe = base + Atoms("H", positions=[site.position + [0, 0, 2.0]])
+        i, j, d = neighbor_list("ijd", probe, 6.0)
+        distances = np.sort(d[(i == len(base)) & (j != len(base))])
+        found.append((site.kind, site.atoms, *distances.round(5)))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("miller", distinct_millers(3), ids=str)
+@pytest.mark.parametrize("symbol", ["Cu", "Li"])
+def test_sites_do_not_depend_on_vacuum_thickness_or_cell(symbol, miller):
+    base = slab(symbol, miller)
+    reference = environments(base)
+    assert {kind for kind, *_ in reference} == {"top", "bridge", "hollow"}
+    assert environments(slab(symbol, miller, vacuum=8.0)) == reference
+    thicker = slab(symbol, miller, thickness=np.ptp(base.positions[:, 2]) + 5.0)
+    assert environments(thicker) == reference
+    skewed = supercell(base, [[1, 1], [0, 1]])
+    assert environments(skewed) == reference
+    turned = base.copy()
+    turned.rotate(33, "z", rotate_cell=True)
+    assert environments(turned) == reference
+    assert environments(supercell(base, (2, 1, 1))) == reference
 
 
 def test_nearest_neighbours_of_each_site_on_cu100():
@@ -36,29 +116,70 @@ def test_nearest_neighbours_of_each_site_on_cu100():
     assert nearest == {"top": 1, "bridge": 2, "hollow": 4}
 
 
-def test_sites_do_not_depend_on_the_vacuum():
-    few, many = (adatoms(slab("Cu", (1, 1, 1), thickness=8, vacuum=v), "Li") for v in (10.0, 20.0))
-    for a, b in zip(few, many, strict=True):
-        np.testing.assert_allclose(a.positions[:, :2], b.positions[:, :2], atol=1e-8)
+@pytest.mark.parametrize("miller", distinct_millers(3), ids=str)
+def test_adatoms_at_steps_are_no_nearer_than_the_height(miller):
+    for structure in adatoms(slab("Cu", miller), "Li", height=2.1):
+        i, d = neighbor_list("id", structure, 4.0)
+        assert d[i == len(structure) - 1].min() >= 2.1 - 1e-9
 
 
 def test_constraint_of_the_slab_is_kept_and_the_adatom_is_free():
-    structure = adatoms(slab("Cu", (1, 0, 0), thickness=10), "Li")[0]
-    assert len(structure) - 1 not in structure.constraints[0].index
-    assert len(structure.constraints[0].index) > 0
+    structure = adatoms(slab("Cu", (1, 0, 0), thickness=10), "Li", repeat=3)[0]
+    fixed = structure.constraints[0].index
+    assert len(structure) - 1 not in fixed
+    z = structure.positions[:-1, 2]
+    inner = (z > np.unique(z.round(6))[1] + 0.1) & (z < np.unique(z.round(6))[-2] - 0.1)
+    assert set(np.flatnonzero(inner)) == set(fixed)
 
 
-@pytest.mark.parametrize("coverage", [0.25, 0.5, 1.0])
-def test_adlayer_has_the_coverage_asked_for_in_distinct_hollows(coverage):
-    structure = li_on_cu(slab("Cu", (1, 0, 0), thickness=6), coverage, seed=1, repeat=(4, 4, 1))
+@pytest.mark.parametrize("arrangement", ["random", "island"])
+@pytest.mark.parametrize("coverage", [0.25, 0.5, 1.0, 2.5, 6.0])
+def test_adlayer_has_the_coverage_asked_for_in_distinct_hollows(coverage, arrangement):
+    base = slab("Cu", (1, 0, 0), thickness=6)
+    options = {"seed": 1, "arrangement": arrangement, "repeat": (4, 4, 1)}
+    structure = li_on_cu(base, coverage, **options)
     lithium = structure[structure.symbols == "Li"]
     assert len(lithium) == round(16 * coverage)
     assert len(neighbor_list("i", lithium, 2.4)) == 0
-    again = li_on_cu(slab("Cu", (1, 0, 0), thickness=6), coverage, seed=1, repeat=(4, 4, 1))
-    np.testing.assert_array_equal(structure.positions, again.positions)
+    assert structure.cell[2, 2] - structure.positions[:, 2].max() == pytest.approx(15)
+    np.testing.assert_array_equal(
+        structure.positions, li_on_cu(base, coverage, **options).positions
+    )
 
 
-@pytest.mark.parametrize("coverage", [0, 1.5, 0.01])
+def test_thick_lithium_has_the_density_of_bulk_lithium():
+    structure = li_on_cu(slab("Cu", (1, 1, 1), thickness=6), 8, repeat=(2, 2, 1))
+    z = np.unique(structure.positions[structure.symbols == "Li", 2].round(6))
+    area = np.linalg.norm(np.cross(*structure.cell.array[:2])) / 4
+    np.testing.assert_allclose(np.diff(z) * area, 3.414**3 / 2, atol=1e-4)
+
+
+def test_an_island_is_compact():
+    base = slab("Cu", (1, 1, 1), thickness=6)
+    bonds = {}
+    for arrangement in ("island", "random"):
+        atoms = li_on_cu(base, 0.2, arrangement=arrangement, repeat=(6, 6, 1))
+        lithium = atoms[atoms.symbols == "Li"]
+        bonds[arrangement] = len(neighbor_list("i", lithium, 2.6))
+    assert bonds["island"] == 24, "a hexagon of seven has twelve bonds"
+    assert bonds["random"] < 24
+
+
+@pytest.mark.parametrize("coverage", [0, -1, float("nan"), 0.01])
 def test_impossible_coverage_is_refused(coverage):
     with pytest.raises(StructureError, match="coverage"):
-        li_on_cu(slab("Cu", (1, 0, 0), thickness=6), coverage, seed=0)
+        li_on_cu(slab("Cu", (1, 0, 0), thickness=6), coverage)
+
+
+@pytest.mark.parametrize(
+    ("call", "names"),
+    [
+        (lambda base: adatoms(base, "Qq"), "Qq"),
+        (lambda base: adatoms(base, "Li", height=0), "height"),
+        (lambda base: li_on_cu(base, 0.5, arrangement="heap"), "arrangement 'heap'"),
+        (lambda base: adatoms(li_on_cu(base, 0.5), "Li"), "slab of Cu and Li"),
+    ],
+)
+def test_wrong_adatoms_are_refused_by_name(call, names):
+    with pytest.raises(StructureError, match=names):
+        call(slab("Cu", (1, 0, 0), thickness=6))

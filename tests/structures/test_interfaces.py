@@ -1,59 +1,285 @@
 """Zur-McGill matches and the interfaces built from them."""
 
+import itertools
+
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.neighborlist import neighbor_list
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pymatgen.analysis.interfaces.zsl import ZSLGenerator
 
 from culi_mlip.errors import StructureError
-from culi_mlip.structures import interface, lattice_matches, slab
+from culi_mlip.structures import (
+    distinct_millers,
+    first_match,
+    interface,
+    join,
+    lattice_matches,
+    registry_shifts,
+    slab,
+)
+from culi_mlip.structures.lattices import point_group
 
 PAIRS = [("Li", (1, 0, 0), "Cu", (1, 0, 0)), ("Li", (1, 1, 0), "Cu", (1, 1, 1))]
 
 
+def plane(atoms):
+    return atoms.cell.array[:2, :2]
+
+
+def metric(basis):
+    """Lengths and angle of two vectors."""
+    lengths = np.linalg.norm(basis, axis=1)
+    return *lengths, np.degrees(np.arccos(basis[0] @ basis[1] / lengths.prod()))
+
+
+def relative(x, y):
+    return abs(x - y) / max(x, y)
+
+
+def assert_within(match, film, substrate, area, length, angle):
+    """Check a match from its integer matrices alone."""
+    f, s = np.array(match.film) @ plane(film), np.array(match.substrate) @ plane(substrate)
+    areas = [abs(np.linalg.det(basis)) for basis in (f, s)]
+    assert match.area == pytest.approx(areas[1])
+    assert relative(*areas) <= area + 1e-6
+    (u, v, alpha), (p, q, beta) = metric(f), metric(s)
+    assert relative(u, p) <= length + 1e-6
+    assert relative(v, q) <= length + 1e-6
+    assert relative(alpha, beta) <= angle + 1e-6
+    # Principal strains are the singular values of the map of one cell to the other.
+    stretch = np.linalg.svd(np.linalg.solve(f, s), compute_uv=False)
+    np.testing.assert_allclose(
+        np.sort(np.linalg.eigvalsh(match.strain)), np.sort(stretch - 1), atol=1e-9
+    )
+
+
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
 def test_matches_keep_their_tolerances_checked_from_scratch(pair):
-    film, film_miller, substrate, substrate_miller = pair
-    above, below = slab(film, film_miller, thickness=8), slab(substrate, substrate_miller)
-    matches = lattice_matches(above, below, max_area=100, area_tolerance=0.09, max_strain=0.06)
+    film, substrate = slab(*pair[:2], thickness=8), slab(*pair[2:])
+    matches = lattice_matches(
+        film, substrate, max_area=100, length_tolerance=0.06, angle_tolerance=0.05
+    )
     assert matches
     for match in matches:
-        f = np.array(match.film) @ above.cell.array[:2, :2]
-        s = np.array(match.substrate) @ below.cell.array[:2, :2]
-        areas = abs(np.linalg.det(f)), abs(np.linalg.det(s))
-        assert max(areas) / min(areas) <= 1.09 + 1e-9
-        assert areas[1] <= 100 + 1e-9
-        # Principal strains are the singular values of the map of one cell to the other.
-        stretch = np.linalg.svd(np.linalg.solve(f, s), compute_uv=False)
-        assert np.abs(stretch - 1).max() <= 0.06 + 1e-9
-        np.testing.assert_allclose(
-            np.sort(np.linalg.eigvalsh(match.strain)), np.sort(stretch - 1), atol=1e-9
+        assert_within(match, film, substrate, 0.09, 0.06, 0.05)
+    order = [(round(m.area, 6), round(m.max_strain, 8)) for m in matches]
+    assert order == sorted(order)
+
+
+@st.composite
+def planes(draw):
+    a = draw(st.floats(2.5, 4.5))
+    b = draw(st.floats(2.5, 6.0))
+    angle = draw(st.one_of(st.sampled_from([60.0, 90.0, 120.0]), st.floats(55, 125)))
+    b = draw(st.sampled_from([a, b]))
+    return a, b, angle
+
+
+def atoms_of(lengths_and_angle):
+    a, b, angle = lengths_and_angle
+    return Atoms("H", cell=[a, b, 20, 90, 90, angle], pbc=(True, True, False))
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(film=planes(), substrate=planes())
+def test_every_match_of_pymatgen_is_ours_up_to_equivalence(film, substrate):
+    """Same lengths and angles of both superlattices, whichever way they lie: one match."""
+    area, length, angle, max_area = 0.09, 0.04, 0.03, 45.0
+    film, substrate = atoms_of(film), atoms_of(substrate)
+    ours = lattice_matches(
+        film,
+        substrate,
+        max_area=max_area,
+        area_tolerance=area,
+        length_tolerance=length,
+        angle_tolerance=angle,
+    )
+    for match in ours:
+        assert_within(match, film, substrate, area, length, angle)
+    groups = point_group(plane(film)), point_group(plane(substrate))
+    found = np.array([_map(m.film, m.substrate) for m in ours]).reshape(-1, 2, 2)
+    zsl = ZSLGenerator(
+        max_area_ratio_tol=area, max_area=max_area, max_length_tol=length, max_angle_tol=angle
+    )
+    vectors = [atoms.cell.array[:2] for atoms in (film, substrate)]
+    for theirs in zsl(*vectors, lowest=False):
+        bases = np.array([theirs.film_sl_vectors, theirs.substrate_sl_vectors])
+        areas = [np.linalg.norm(np.cross(*basis)) for basis in bases]
+        if relative(*areas) > area or areas[1] > max_area:
+            continue  # their area tolerance is one of area ratios
+        film_basis, substrate_basis = (
+            np.rint(basis[:, :2] @ np.linalg.inv(v[:, :2]))
+            for basis, v in zip(bases, vectors, strict=True)
         )
-    areas = [round(m.area, 6) for m in matches]
-    assert areas == sorted(areas)
+        images = groups[0][:, None] @ _map(film_basis, substrate_basis) @ groups[1]
+        off = np.abs(images[:, :, None] - found).max(axis=(-1, -2))
+        assert off.min(initial=1.0) < 1e-6, bases
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=str)
-def test_interface_keeps_the_substrate_the_gap_and_the_atoms(pair):
-    gap = 2.5
-    atoms = interface(*pair, gap=gap, film_thickness=6, substrate_thickness=6)
-    lithium, copper = (atoms[atoms.symbols == s] for s in ("Li", "Cu"))
-    assert lithium.positions[:, 2].min() - copper.positions[:, 2].max() == pytest.approx(gap)
-    bonds = neighbor_list("d", copper, 3.0)
-    assert bonds.min() == pytest.approx(3.578 / np.sqrt(2), abs=1e-8)
-    assert bonds.max() == pytest.approx(3.578 / np.sqrt(2), abs=1e-8)
-    assert neighbor_list("d", lithium, 4.0).min() > 2.7
-    density = len(lithium) / len(copper)
-    assert 0.3 < density < 0.8
-    assert atoms.pbc.tolist() == [True, True, False]
+def _map(film, substrate):
+    """From film to substrate coordinates: a change of basis leaves it alone."""
+    return np.linalg.solve(np.array(film, float), np.array(substrate, float))
 
 
-def test_film_on_itself_matches_in_one_cell_without_strain():
-    cu = slab("Cu", (1, 1, 1), thickness=8)
+@pytest.mark.parametrize(
+    ("lattice", "order"),
+    [((3, 3, 120), 12), ((3, 3, 90), 8), ((3, 4, 90), 4), ((3, 3, 80), 4), ((3, 4, 80), 2)],
+)
+def test_point_groups_of_the_five_lattices_in_the_plane(lattice, order):
+    basis = plane(atoms_of(lattice))
+    assert len(point_group(basis)) == order
+    skewed = np.array([[2, 1], [1, 1]]) @ basis
+    assert len(point_group(skewed)) == order
+
+
+def test_no_two_matches_are_equivalent():
+    """Apply every pair of symmetries to each match: no other match of the list comes out."""
+    film, substrate = slab("Li", (1, 0, 0), thickness=8), slab("Cu", (1, 0, 0), thickness=8)
+    matches = lattice_matches(film, substrate, max_area=60)
+    groups = point_group(plane(film)), point_group(plane(substrate))
+    maps = np.array([_map(m.film, m.substrate) for m in matches])
+    images = groups[0][:, None] @ maps[:, None, None] @ groups[1]
+    same = np.abs(images[:, None] - maps[None, :, None, None]).max(axis=(-1, -2)) < 1e-6
+    np.testing.assert_array_equal(same.any(axis=(-1, -2)), np.eye(len(matches), dtype=bool))
+
+
+def test_film_on_itself_matches_in_one_cell_without_strain_and_gives_one_crystal():
+    cu = slab("Cu", (1, 1, 1), thickness=8, free_layers=None)
     best = lattice_matches(cu, cu, max_area=30)[0]
     assert best.max_strain == pytest.approx(0, abs=1e-9)
     assert best.area == pytest.approx(cu.cell.volume / cu.cell[2, 2])
+    spacing = 3.578 / np.sqrt(3)
+    # From layer to layer the crystal moves by a third of both vectors, up to symmetry.
+    step = np.linalg.solve(plane(cu).T, (cu.positions[1] - cu.positions[0])[:2])
+    both = join(cu, cu, best, gap=spacing, shift=step)
+    whole = slab("Cu", (1, 1, 1), thickness=spacing * (2 * len(cu) - 1) - 1e-6, free_layers=None)
+    assert len(both) == len(whole)
+    np.testing.assert_allclose(
+        np.sort(neighbor_list("d", both, 6.0)), np.sort(neighbor_list("d", whole, 6.0)), atol=1e-8
+    )
 
 
-def test_no_match_says_which_limit_to_raise():
-    with pytest.raises(StructureError, match="max_area or max_strain"):
-        interface("Li", (1, 0, 0), "Cu", (1, 1, 1), max_area=10, max_strain=0.001)
+@pytest.mark.parametrize("strain", ["film", "substrate", "shared"])
+@pytest.mark.parametrize("pair", PAIRS, ids=str)
+def test_reported_strain_is_the_measured_one_and_the_other_side_is_exact(pair, strain):
+    film, substrate = (slab(*p, thickness=8, free_layers=None) for p in (pair[:2], pair[2:]))
+    match = first_match(film, substrate)
+    both = join(film, substrate, match, strain=strain)
+    cell = plane(both)
+    for name, original, matrix in (
+        ("film", film, match.film),
+        ("substrate", substrate, match.substrate),
+    ):
+        start = np.array(matrix) @ plane(original)
+        if np.linalg.det(matrix) < 0:
+            start = start * [1, -1]
+        deformation = np.linalg.solve(start, cell)
+        # Green-Lagrange: what is left of the map when the rotation is taken out.
+        right = deformation.T @ deformation
+        xx, yy, xy = both.info[f"{name}_strain"]
+        stretch = np.array([[1 + xx, xy], [xy, 1 + yy]])
+        np.testing.assert_allclose(stretch @ stretch, right, atol=1e-8)
+        if strain not in (name, "shared"):
+            np.testing.assert_allclose([xx, yy, xy], 0, atol=1e-12)
+    sizes = {s: np.abs(both.info[f"{s}_strain"]).max() for s in ("film", "substrate")}
+    if strain == "shared":
+        assert sizes["film"] > 3 * sizes["substrate"] > 0, "soft lithium takes most of it"
+
+
+@pytest.mark.parametrize("miller", distinct_millers(3), ids=str)
+def test_every_same_index_pair_matches_and_is_as_asked(miller):
+    gap = 3.0
+    atoms = interface("Li", miller, "Cu", miller, gap=gap)
+    lithium, copper = (atoms[atoms.symbols == s] for s in ("Li", "Cu"))
+    assert lithium.positions[:, 2].min() - copper.positions[:, 2].max() == pytest.approx(gap)
+    assert np.ptp(lithium.positions[:, 2]) >= 20
+    assert np.ptp(copper.positions[:, 2]) >= 30
+    assert atoms.positions[:, 2].min() == pytest.approx(15)
+    assert atoms.cell[2, 2] - atoms.positions[:, 2].max() == pytest.approx(15)
+    assert atoms.pbc.tolist() == [True, True, False]
+    # Copper keeps its lattice.
+    nearest = neighbor_list("d", copper, 3.0)
+    np.testing.assert_allclose(nearest, 3.578 / np.sqrt(2), atol=1e-8)
+    assert neighbor_list("d", atoms, 4.0).min() > 0.7 * (1.28 + 1.28)
+    # Layers are in order, each a whole layer of one element.
+    layer = atoms.arrays["layer"]
+    order = np.argsort(layer, kind="stable")
+    assert (np.diff(atoms.positions[order, 2]) > -1e-8).all()
+    counts = {s: set(np.bincount(layer[atoms.symbols == s])) - {0} for s in ("Li", "Cu")}
+    assert all(len(c) == 1 for c in counts.values())
+    assert len(lithium) * atoms.info["area"] > 0
+
+
+def test_turned_over_film_is_a_proper_rotation_of_it():
+    film, substrate = slab("Li", (3, 2, 1), thickness=8), slab("Cu", (3, 2, 1), thickness=8)
+    turned = [
+        m
+        for m in lattice_matches(film, substrate, max_area=120)
+        if np.linalg.det(m.film) * np.linalg.det(m.substrate) < 0
+    ]
+    assert turned, "an oblique lattice has mirror images among its matches"
+    both = join(film, substrate, turned[0], strain="substrate")
+    lithium = both[both.symbols == "Li"]
+    triples = _signed_volumes(lithium), _signed_volumes(film)
+    np.testing.assert_allclose(*triples, atol=1e-6)
+
+
+def _signed_volumes(atoms):
+    """Sorted signed volumes of neighbour triples about the middle layer: chirality included."""
+    middle = np.argsort(atoms.positions[:, 2])[len(atoms) // 2]
+    i, vectors = neighbor_list("iD", atoms, 3.6)
+    mine = vectors[i == middle]
+    return np.sort([np.linalg.det(t) for t in itertools.combinations(mine, 3)]).round(6)
+
+
+def test_shift_moves_the_film_in_units_of_the_substrate():
+    film, substrate = slab("Li", (1, 0, 0), thickness=8), slab("Cu", (1, 0, 0), thickness=8)
+    match = first_match(film, substrate)
+    a, b = (join(film, substrate, match, shift=s) for s in ((0, 0), (0.5, 0.25)))
+    moved = (b.positions - a.positions)[a.symbols == "Li", :2]
+    still = (b.positions - a.positions)[a.symbols == "Cu", :2]
+    np.testing.assert_allclose(still, 0, atol=1e-9)
+    lengths = [np.linalg.norm(v) for v in [0.5, 0.25] * np.linalg.norm(plane(substrate), axis=1)]
+    off = np.linalg.solve(plane(a).T, moved.T).T
+    off = (off - off[0] - np.rint(off - off[0])) @ plane(a)
+    np.testing.assert_allclose(off, 0, atol=1e-8)
+    rotated = np.linalg.norm(moved[0] - np.rint(np.linalg.solve(plane(a).T, moved[0])) @ plane(a))
+    assert rotated == pytest.approx(np.hypot(*lengths), abs=1e-8)
+
+
+def test_high_symmetry_registries_are_top_bridge_and_hollow():
+    cu = slab("Cu", (1, 1, 1), thickness=8)
+    match = lattice_matches(cu, cu, max_area=6)[0]
+    shifts = registry_shifts(cu, cu, match)
+    np.testing.assert_allclose(shifts[0], 0, atol=1e-9)
+    assert len(shifts) == 4, "top, bridge, two hollows"
+    grid = registry_shifts(cu, cu, match, grid=6)
+    assert len(grid) < 36, "symmetry leaves fewer"
+    # Every point of the grid has the energy of one of those that are left (Lennard-Jones).
+    chosen = {_lj(join(cu, cu, match, gap=2.2, shift=s, min_bond=0)) for s in grid}
+    for i, j in itertools.product(range(6), repeat=2):
+        energy = _lj(join(cu, cu, match, gap=2.2, shift=(i / 6, j / 6), min_bond=0))
+        assert min(abs(energy - e) for e in chosen) < 1e-6
+    assert len({round(e, 5) for e in chosen}) == len(grid)
+
+
+def _lj(atoms):
+    distances = neighbor_list("d", atoms, 7.0)
+    return float((np.exp(-2 * (distances - 2.5)) - 2 * np.exp(-(distances - 2.5))).sum())
+
+
+def test_no_match_tells_the_nearest_miss_and_the_limit():
+    with pytest.raises(StructureError, match=r"nearest miss, at .* Å².*raise that tolerance"):
+        interface("Li", (1, 0, 0), "Cu", (1, 0, 0), max_area=20, length_tolerance=0.04)
+    with pytest.raises(StructureError, match="raise max_area"):
+        interface("Li", (1, 0, 0), "Cu", (1, 1, 1), max_area=5, area_tolerance=0.01)
+
+
+def test_overlapping_atoms_and_unknown_strain_are_refused():
+    with pytest.raises(StructureError, match=r"atoms overlap: Cu-Li at 0.50 Å.*raise gap"):
+        interface("Li", (1, 0, 0), "Cu", (1, 0, 0), gap=0.5)
+    with pytest.raises(StructureError, match="film, substrate or shared"):
+        interface("Li", (1, 0, 0), "Cu", (1, 0, 0), strain="both")

@@ -1,0 +1,351 @@
+"""Campaigns: every structure of a recipe, streamed, each with a content id and its parent."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from ase import Atoms
+from pydantic import Field
+
+from culi_mlip.configuration import Configuration, parse, read_yaml
+from culi_mlip.structures.adsorbates import adatoms, li_on_cu
+from culi_mlip.structures.bulk import bulk, rattled, strained, thermal
+from culi_mlip.structures.defects import surface_vacancies
+from culi_mlip.structures.interfaces import (
+    Tolerances,
+    first_match,
+    join,
+    registry_shifts,
+)
+from culi_mlip.structures.slabs import distinct_millers, slab, supercell
+from culi_mlip.workflows import workflow
+
+Miller = tuple[int, int, int]
+Repeat = tuple[
+    Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]
+]
+Cells = Repeat | Annotated[int, Field(ge=1)]
+"""Repeats along the three vectors, or the number of cells of the roundest supercell."""
+
+_ALL_MILLERS = tuple(distinct_millers(3))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A structure with where it comes from.
+
+    Attributes
+    ----------
+    atoms
+        The structure.
+    kind
+        What sort of structure it is, such as "bulk" or "slab".
+    parent
+        Id of the structure that it was made from, or "".
+    trajectory
+        Name shared by the frames of one trajectory, or "". Splits keep it whole.
+    how
+        How it was made, plain values.
+    results
+        Labels, where a calculation made the structure (a frame of MD).
+    """
+
+    atoms: Atoms
+    kind: str
+    parent: str = ""
+    trajectory: str = ""
+    how: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def uid(self) -> str:
+        """Content id: hash of species, positions (1e-6 Å), cell and periodicity."""
+        content = hashlib.sha256()
+        content.update(np.asarray(self.atoms.numbers, "<i4").tobytes())
+        content.update(np.asarray(self.atoms.pbc, "<i4").tobytes())
+        for array in (self.atoms.cell.array, self.atoms.positions):
+            content.update((np.rint(array * 1e6) + 0.0).astype("<i8").tobytes())
+        return "s" + content.hexdigest()[:15]
+
+
+class Disorder(Configuration):
+    """Random versions of each structure.
+
+    Attributes
+    ----------
+    copies
+        How many rattled copies of each structure; 0 makes none.
+    rattle
+        Standard deviations of the displacements in Å, taken in turn.
+    temperatures
+        One copy with thermal displacements at each of these temperatures (K).
+    """
+
+    copies: int = Field(0, ge=0)
+    rattle: tuple[float, ...] = (0.05, 0.1, 0.15)
+    temperatures: tuple[float, ...] = ()
+
+
+class BulkPart(Configuration):
+    """Crystals under strain. `strains` are isotropic; `shears` random tensors of that size."""
+
+    kind: Literal["bulk"]
+    symbol: str
+    a: float | None = None
+    repeat: Repeat = (2, 2, 2)
+    strains: tuple[float, ...] = (0.0,)
+    shears: tuple[float, ...] = ()
+    disorder: Disorder = Disorder()
+
+
+class SlabPart(Configuration):
+    """Slabs of each Miller index; by default of the 13 distinct ones up to 3."""
+
+    kind: Literal["slab"]
+    symbol: str
+    millers: tuple[Miller, ...] = _ALL_MILLERS
+    a: float | None = None
+    thickness: float | None = None
+    vacuum: float = 15.0
+    free_layers: int | None = Field(2, ge=0)
+    repeat: Cells = (1, 1, 1)
+    disorder: Disorder = Disorder()
+
+
+class VacancyPart(SlabPart):
+    """A vacancy of each class of surface atoms of each slab."""
+
+    kind: Literal["vacancy"]  # type: ignore[assignment]
+    repeat: Cells = (2, 2, 1)
+
+
+class AdatomPart(SlabPart):
+    """One adatom at each distinct site of each slab."""
+
+    kind: Literal["adatom"]  # type: ignore[assignment]
+    adatom: str
+    height: float = 2.0
+    repeat: Cells = (2, 2, 1)
+
+
+class AdlayerPart(SlabPart):
+    """Adlayers of lithium (or another element) on slabs, from partial to many layers."""
+
+    kind: Literal["adlayer"]  # type: ignore[assignment]
+    adatom: str = "Li"
+    coverages: tuple[float, ...]
+    arrangement: Literal["random", "island"] = "random"
+    height: float = 2.0
+    repeat: Cells = (3, 3, 1)
+
+
+class InterfacePart(Configuration):
+    """The smallest coherent interface of each pair of Miller indices (film, substrate).
+
+    By default the pairs are the 13 distinct indices on themselves. `shifts` are in-plane shifts
+    of the film, or "high-symmetry" for one interface of each high-symmetry registry.
+    """
+
+    kind: Literal["interface"]
+    film: str
+    substrate: str
+    pairs: tuple[tuple[Miller, Miller], ...] = tuple((m, m) for m in _ALL_MILLERS)
+    film_a: float | None = None
+    substrate_a: float | None = None
+    film_thickness: float | None = None
+    substrate_thickness: float | None = None
+    gap: float = 3.0
+    vacuum: float = 15.0
+    strain: Literal["film", "substrate", "shared"] = "film"
+    shifts: tuple[tuple[float, float], ...] | Literal["high-symmetry"] = ((0.0, 0.0),)
+    max_area: float = 400.0
+    area_tolerance: float = 0.09
+    length_tolerance: float = 0.09
+    angle_tolerance: float = 0.09
+    disorder: Disorder = Disorder()
+
+
+Part = Annotated[
+    BulkPart | SlabPart | VacancyPart | AdatomPart | AdlayerPart | InterfacePart,
+    Field(discriminator="kind"),
+]
+
+
+class Campaign(Configuration):
+    """Structures of a recipe.
+
+    Attributes
+    ----------
+    structures
+        Parts, each one kind of structure.
+    published
+        How many structures of each kind a publication has, to compare with.
+    seed
+        Seed of all that is random.
+    """
+
+    structures: tuple[Part, ...] = Field(min_length=1)
+    published: Mapping[str, int] = Field(default_factory=dict)
+    seed: int = 0
+
+
+def campaign(recipe: str | os.PathLike[str] | Campaign) -> Iterator[Entry]:
+    """Yield every static structure of a recipe, each ideal one before its disordered copies.
+
+    The same recipe gives the same structures in the same order, whatever the machine:
+    positions and cells are rounded to 1e-9 Å.
+
+    Parameters
+    ----------
+    recipe
+        "paper" for all static structures of Laskaris et al. (2026), section 3.2; the path of a
+        recipe; or a recipe.
+
+    Raises
+    ------
+    RecipeError
+        If the recipe cannot be read.
+    StructureError
+        If a structure cannot be built.
+    """
+    if not isinstance(recipe, Campaign):
+        path = workflow("cu_li_paper.yaml") if recipe == "paper" else recipe
+        content = read_yaml(path)
+        known = {key: content[key] for key in Campaign.model_fields if key in content}
+        recipe = parse(Campaign, known, f"recipe {path}")
+    for number, part in enumerate(recipe.structures):
+        rng = np.random.default_rng(np.random.SeedSequence([recipe.seed, number]))
+        for entry in _MAKERS[type(part)](part, rng):
+            ideal = _rounded(entry)
+            yield ideal
+            for moved, how in _disordered(ideal.atoms, part.disorder, rng):
+                yield _rounded(Entry(moved, part.kind, parent=ideal.uid, how={"disorder": how}))
+
+
+def _bulk(part: BulkPart, rng: np.random.Generator) -> Iterator[Entry]:
+    crystal = bulk(part.symbol, a=part.a, repeat=part.repeat)
+    for strain in part.strains:
+        yield Entry(strained(crystal, strain), part.kind, how={"strain": strain})
+    for size in part.shears:
+        tensor = rng.uniform(-size, size, (3, 3))
+        shear = (tensor + tensor.T) / 2
+        yield Entry(strained(crystal, shear), part.kind, how={"shear": size})
+
+
+def _slab(part: SlabPart, rng: np.random.Generator) -> Iterator[Entry]:
+    for base in _bases(part):
+        atoms = supercell(base.atoms, part.repeat)
+        yield Entry(atoms, part.kind, how=base.how)
+
+
+def _vacancy(part: VacancyPart, rng: np.random.Generator) -> Iterator[Entry]:
+    for base in _bases(part):
+        for atoms in surface_vacancies(base.atoms, repeat=part.repeat):
+            yield _made_from(base, atoms, part, coordination=atoms.info["coordination"])
+
+
+def _adatom(part: AdatomPart, rng: np.random.Generator) -> Iterator[Entry]:
+    for base in _bases(part):
+        for atoms in adatoms(base.atoms, part.adatom, height=part.height, repeat=part.repeat):
+            yield _made_from(base, atoms, part, site=atoms.info["site"])
+
+
+def _adlayer(part: AdlayerPart, rng: np.random.Generator) -> Iterator[Entry]:
+    for base in _bases(part):
+        for coverage in part.coverages:
+            atoms = li_on_cu(
+                base.atoms,
+                coverage,
+                seed=int(rng.integers(2**31)),
+                arrangement=part.arrangement,
+                repeat=part.repeat,
+                height=part.height,
+                symbol=part.adatom,
+            )
+            yield _made_from(base, atoms, part, coverage=coverage)
+
+
+def _interface(part: InterfacePart, rng: np.random.Generator) -> Iterator[Entry]:
+    tolerances = Tolerances(part.area_tolerance, part.length_tolerance, part.angle_tolerance)
+    for film_miller, substrate_miller in part.pairs:
+        film, substrate = (
+            slab(symbol, miller, a=a, thickness=thickness)
+            for symbol, miller, a, thickness in (
+                (part.film, film_miller, part.film_a, part.film_thickness),
+                (part.substrate, substrate_miller, part.substrate_a, part.substrate_thickness),
+            )
+        )
+        match = first_match(film, substrate, max_area=part.max_area, tolerances=tolerances)
+        shifts = part.shifts
+        if shifts == "high-symmetry":
+            shifts = registry_shifts(film, substrate, match).tolist()
+        for shift in shifts:
+            atoms = join(
+                film,
+                substrate,
+                match,
+                gap=part.gap,
+                vacuum=part.vacuum,
+                strain=part.strain,
+                shift=shift,
+            )
+            how = {
+                "film": _rounded(Entry(film, "slab")).uid,
+                "film_miller": film_miller,
+                "substrate_miller": substrate_miller,
+                "shift": shift,
+            }
+            parent = _rounded(Entry(substrate, "slab")).uid
+            yield Entry(atoms, part.kind, parent=parent, how=how | dict(atoms.info))
+
+
+def _bases(part: SlabPart) -> Iterator[Entry]:
+    """Primitive slab of each Miller index."""
+    for miller in part.millers:
+        atoms = slab(
+            part.symbol,
+            miller,
+            a=part.a,
+            thickness=part.thickness,
+            vacuum=part.vacuum,
+            free_layers=part.free_layers,
+        )
+        yield _rounded(Entry(atoms, "slab", how={"miller": miller}))
+
+
+def _made_from(base: Entry, atoms: Atoms, part: SlabPart, **how: Any) -> Entry:
+    return Entry(atoms, part.kind, parent=base.uid, how={**base.how, **how})
+
+
+def _disordered(
+    atoms: Atoms, disorder: Disorder, rng: np.random.Generator
+) -> Iterator[tuple[Atoms, dict[str, Any]]]:
+    for copy in range(disorder.copies):
+        sigma = disorder.rattle[copy % len(disorder.rattle)]
+        yield rattled(atoms, sigma, seed=int(rng.integers(2**31))), {"rattled": sigma}
+    for temperature in disorder.temperatures:
+        moved = thermal(atoms, temperature, seed=int(rng.integers(2**31)))
+        yield moved, {"thermal_K": temperature}
+
+
+def _rounded(entry: Entry) -> Entry:
+    atoms = entry.atoms.copy()
+    atoms.info = {}
+    atoms.positions = atoms.positions.round(9) + 0.0  # no negative zeros
+    atoms.cell[:] = atoms.cell.array.round(9) + 0.0
+    return replace(entry, atoms=atoms)
+
+
+_MAKERS: dict[type, Callable[..., Iterator[Entry]]] = {
+    BulkPart: _bulk,
+    SlabPart: _slab,
+    VacancyPart: _vacancy,
+    AdatomPart: _adatom,
+    AdlayerPart: _adlayer,
+    InterfacePart: _interface,
+}
