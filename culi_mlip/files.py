@@ -135,6 +135,30 @@ def read_frames(path: str | os.PathLike[str]) -> list[Atoms]:
     return list(frames)
 
 
+def read_structures(path: str | os.PathLike[str]) -> list[Atoms]:
+    """Read all frames of a structure file, or of every structure file in a folder.
+
+    Raises
+    ------
+    StructureError
+        As `read_frames`, or if the folder holds no structure file.
+    """
+    source = Path(path)
+    if not source.is_dir():
+        return read_frames(source)
+    suffixes = {".xyz", ".extxyz", ".cif", ".vasp", ".traj"}
+    files = [
+        file
+        for file in sorted(source.iterdir())
+        if file.suffix in suffixes or file.name in ("POSCAR", "CONTCAR")
+    ]
+    if not files:
+        raise StructureError(
+            f"{path} holds no structure file: give one with {', '.join(sorted(suffixes))} files"
+        )
+    return [atoms for file in files for atoms in read_frames(file)]
+
+
 def check_finite(atoms: Atoms, name: str) -> None:
     """Raise a `StructureError` if positions or cell hold NaN or infinity."""
     bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))

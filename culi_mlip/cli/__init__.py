@@ -13,6 +13,7 @@ from culi_mlip.errors import CuliError
 
 _COMMANDS = {
     "build-dataset": "build_dataset",
+    "structures": "structures",
     "train": "train",
     "evaluate": "evaluate",
     "md": "md",
@@ -42,6 +43,7 @@ def group(debug: bool) -> None:
     \b
     culi-mlip quickstart                        everything once, in about 15 minutes
     culi-mlip build-dataset recipe.yaml         structures, labels, split
+    culi-mlip structures show data/             pictures of structures
     culi-mlip train data/ --variant qdi         a potential
     culi-mlip evaluate run/ data/test.extxyz    its errors
     culi-mlip md slab.xyz --model run/          molecular dynamics

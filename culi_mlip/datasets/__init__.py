@@ -3,6 +3,7 @@
 from culi_mlip.datasets.audit import Audit, audit
 from culi_mlip.datasets.build import build_dataset
 from culi_mlip.datasets.labelling import label_pending, sample_trajectories
+from culi_mlip.datasets.preview import Preview, preview
 from culi_mlip.datasets.recipe import Recipe, load_recipe
 from culi_mlip.datasets.references import composition_energies, fit_reference_energies
 from culi_mlip.datasets.split import split_by_group
@@ -10,6 +11,7 @@ from culi_mlip.datasets.store import Store
 
 __all__ = [
     "Audit",
+    "Preview",
     "Recipe",
     "Store",
     "audit",
@@ -18,6 +20,7 @@ __all__ = [
     "fit_reference_energies",
     "label_pending",
     "load_recipe",
+    "preview",
     "sample_trajectories",
     "split_by_group",
 ]

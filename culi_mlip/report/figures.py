@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 
 import numpy as np
 from ase import Atoms
@@ -14,6 +15,13 @@ from numpy.typing import NDArray
 EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766208
 COLOURS = {"Cu": "#c26a35", "Li": "#7a6fc9"}
 INK, ACCENT, SECOND = "#333333", "#1f6f8b", "#c26a35"
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as the content of a PNG file."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=130, facecolor="white")
+    return buffer.getvalue()
 
 
 def parity(
@@ -136,6 +144,41 @@ def snapshots(frames: Mapping[str, Atoms]) -> Figure:
         _draw(columns[0][column], atoms, (0, 2), depth=1, sign=-1)
         _draw(columns[1][column], atoms, (0, 1), depth=2, sign=1)
     return figure
+
+
+def contact_sheet(frames: Sequence[tuple[str, Atoms]], *, columns: int = 6) -> Figure:
+    """Return a sheet of structures, each from the side and from above.
+
+    Parameters
+    ----------
+    frames
+        Titles and structures. Narrow cells are repeated in the plane for the picture.
+    columns
+        Structures in a row.
+    """
+    columns = min(columns, len(frames))
+    rows = -(-len(frames) // columns)
+    figure = Figure(figsize=(2.6 * columns, 3.6 * rows), layout="constrained")
+    grid = figure.subplots(rows, 2 * columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for i, (title, atoms) in enumerate(frames):
+        side, above = grid[i // columns][2 * (i % columns) : 2 * (i % columns) + 2]
+        side.set_title(title, fontsize=8, color=INK, loc="left")
+        tiled = _tiled(atoms)
+        _draw(side, tiled, (0, 2), depth=1, sign=-1)
+        _draw(above, tiled, (0, 1), depth=2, sign=1)
+    return figure
+
+
+def _tiled(atoms: Atoms, width: float = 8.0) -> Atoms:
+    """Repeat a structure along its periodic directions to at least a width in Å."""
+    lengths = atoms.cell.lengths()
+    repeats = [
+        max(1, int(np.ceil(width / length))) if periodic and length > 0 else 1
+        for length, periodic in zip(lengths, atoms.pbc, strict=True)
+    ]
+    return atoms * repeats
 
 
 def _draw(axes: Axes, atoms: Atoms, plane: tuple[int, int], depth: int, sign: int) -> None:

@@ -7,7 +7,6 @@ import html
 import math
 import os
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,7 @@ def write_page(folder: str | os.PathLike[str]) -> Path:
     evaluation, md = read_json(root / "evaluation/errors.json"), read_json(root / "md/summary.json")
     drawn = _figures(root, md)
     for name, figure in drawn.items():
-        write_bytes(root / "figures" / f"{name}.png", _png(figure))
+        write_bytes(root / "figures" / f"{name}.png", figures.png(figure))
     whole = evaluation[-1]
     sections = [
         f"<h1>Lithium on copper: {_NAMES[model['variant']]}, end to end</h1>",
@@ -135,14 +134,8 @@ def _columns(path: Path) -> dict[str, Any]:
     return {name: np.atleast_1d(table[name]) for name in table.dtype.names or ()}
 
 
-def _png(figure: Figure) -> bytes:
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, facecolor="white")
-    return buffer.getvalue()
-
-
 def _image(figure: Figure, caption: str) -> str:
-    data = base64.b64encode(_png(figure)).decode()
+    data = base64.b64encode(figures.png(figure)).decode()
     text = html.escape(caption)
     return (
         f"<figure><img alt='{text}' src='data:image/png;base64,{data}'>"

@@ -194,7 +194,11 @@ class Campaign(Configuration):
     seed: int = 0
 
 
-def campaign(recipe: str | os.PathLike[str] | Campaign) -> Iterator[Entry]:
+def campaign(
+    recipe: str | os.PathLike[str] | Campaign,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Entry]:
     """Yield every static structure of a recipe, each ideal one before its disordered copies.
 
     The same recipe gives the same structures in the same order, whatever the machine:
@@ -205,6 +209,8 @@ def campaign(recipe: str | os.PathLike[str] | Campaign) -> Iterator[Entry]:
     recipe
         "paper" for all static structures of Laskaris et al. (2026), section 3.2; the path of a
         recipe; or a recipe.
+    progress
+        Called with (parts done, parts in all) after each part of the recipe.
 
     Raises
     ------
@@ -225,6 +231,8 @@ def campaign(recipe: str | os.PathLike[str] | Campaign) -> Iterator[Entry]:
             yield ideal
             for moved, how in _disordered(ideal.atoms, part.disorder, rng):
                 yield _rounded(Entry(moved, part.kind, parent=ideal.uid, how={"disorder": how}))
+        if progress:
+            progress(number + 1, len(recipe.structures))
 
 
 def _bulk(part: BulkPart, rng: np.random.Generator) -> Iterator[Entry]:

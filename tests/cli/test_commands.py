@@ -14,7 +14,15 @@ import yaml
 from culi_mlip.structures import bulk
 from tests.conftest import TINY_RECIPE
 
-COMMANDS = ["build-dataset", "train", "evaluate", "md", "quickstart"]
+COMMANDS = [
+    "build-dataset",
+    "structures",
+    "structures show",
+    "train",
+    "evaluate",
+    "md",
+    "quickstart",
+]
 
 
 def test_help_answers_within_a_second(culi):
@@ -31,7 +39,7 @@ def _timed(culi):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_a_page_with_an_example(culi, command):
-    page = culi(command, "--help")
+    page = culi(*command.split(), "--help")
     assert page.returncode == 0
     assert f"culi-mlip {command}" in page.stdout.split("Example")[1]
 

@@ -83,7 +83,7 @@ def environments(base):
     """Each site by its distances to the atoms around it."""
     found = []
     for site in adsorption_sites(base):
-        probe = base + Atoms("H", positions=[site.position + [0, 0, 2.0]])
+        probe = base + Atoms("H", positions=[np.add(site.position, [0, 0, 2.0])])
         i, j, d = neighbor_list("ijd", probe, 6.0)
         distances = np.sort(d[(i == len(base)) & (j != len(base))])
         found.append((site.kind, site.atoms, *distances.round(5)))

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from ase import units
+from ase.data import atomic_masses, atomic_numbers
 from ase.neighborlist import neighbor_list
 
 from culi_mlip.errors import StructureError
-from culi_mlip.structures import bulk, rattled, strained
+from culi_mlip.structures import bulk, rattled, strained, thermal
 
 
 @pytest.mark.parametrize(
@@ -35,9 +37,29 @@ def test_rattle_is_seeded_normal_and_leaves_the_input_alone():
     assert neighbor_list("d", result, 3).min() > 1.8
 
 
+@pytest.mark.parametrize(("symbol", "debye"), [("Cu", 343.0), ("Li", 344.0)])
+@pytest.mark.parametrize("temperature", [0.0, 50.0, 300.0, 1000.0])
+def test_thermal_displacements_are_those_of_debye_oscillators(symbol, debye, temperature):
+    """Sum over the oscillators of Debye's spectrum, each with its quantum mean square."""
+    omega = (np.arange(20000) + 0.5) / 20000 * units._k * debye / units._hbar
+    weight = omega**2 / (omega**2).sum()
+    mass = atomic_masses[atomic_numbers[symbol]] * units._amu
+    with np.errstate(divide="ignore"):
+        coth = 1 / np.tanh(units._hbar * omega / (2 * units._k * temperature or 1e-300))
+    square = (weight * units._hbar / (2 * mass * omega) * coth).sum() * 1e20
+    atoms = bulk(symbol, repeat=(12, 12, 12))
+    moved = thermal(atoms, temperature, seed=0, min_distance=0.5)
+    spread = (moved.positions - atoms.positions).std()
+    assert spread == pytest.approx(np.sqrt(square), rel=0.03)
+
+
 def test_impossible_disorder_is_refused():
     with pytest.raises(StructureError, match="min_distance"):
         rattled(bulk("Cu"), 0.1, seed=0, min_distance=3.0)
+    with pytest.raises(StructureError, match="temperature -5"):
+        thermal(bulk("Cu"), -5, seed=0)
+    with pytest.raises(StructureError, match="Debye temperature of Ag"):
+        thermal(bulk("Ag", a=4.09), 300, seed=0)
     with pytest.raises(StructureError, match="strain"):
         strained(bulk("Cu"), [0.1, 0.2])
     with pytest.raises(StructureError, match="turns the cell over"):

@@ -5,11 +5,13 @@ import pytest
 import spglib
 from ase.build import fcc100, fcc111
 from ase.neighborlist import neighbor_list
+from pymatgen.core.surface import get_symmetrically_distinct_miller_indices
+from pymatgen.io.ase import AseAtomsAdaptor
 
 from culi_mlip.errors import StructureError
-from culi_mlip.structures import bulk, slab
+from culi_mlip.structures import bulk, distinct_millers, slab, supercell
 
-MILLERS = [(1, 0, 0), (1, 1, 0), (1, 1, 1), (2, 1, 1), (3, 1, 0), (3, 2, 1), (3, 3, 2)]
+MILLERS = distinct_millers(3)
 DEFAULT_THICKNESS = {"Cu": 30.0, "Li": 20.0}
 
 
@@ -54,6 +56,25 @@ def test_low_index_slabs_equal_ase(miller, build):
         atoms.pbc = (True, True, False)
     distances = [np.sort(neighbor_list("d", atoms, 8.0)) for atoms in (ours, theirs)]
     np.testing.assert_allclose(*distances, atol=1e-8)
+
+
+def test_thirteen_families_as_in_pymatgen():
+    assert len(MILLERS) == 13
+    for symbol in ("Cu", "Li"):
+        structure = AseAtomsAdaptor.get_structure(bulk(symbol, cubic=True))
+        theirs = get_symmetrically_distinct_miller_indices(structure, 3)
+        assert {tuple(sorted(map(abs, m))) for m in theirs} == {tuple(sorted(m)) for m in MILLERS}
+
+
+@pytest.mark.parametrize("repeat", [(2, 3, 1), 4, 7, [[1, 1], [-1, 2]]], ids=str)
+def test_supercells_hold_the_same_crystal_and_keep_the_constraint(repeat):
+    base = slab("Cu", (2, 1, 1))
+    large = supercell(base, repeat)
+    n = round(large.get_volume() / base.get_volume())
+    assert len(large) == n * len(base)
+    assert len(large.constraints[0].index) == n * len(base.constraints[0].index)
+    distances = [np.sort(neighbor_list("d", atoms, 6.0)) for atoms in (base, large)]
+    np.testing.assert_allclose(np.repeat(distances[0], n), distances[1], atol=1e-8)
 
 
 def test_multiples_of_a_miller_index_are_the_same_plane():

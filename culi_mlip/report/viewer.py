@@ -1,0 +1,71 @@
+"""One self-contained page that shows structures in three dimensions, by chemiscope."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+from ase import Atoms
+
+from culi_mlip.errors import CuliError
+from culi_mlip.files import write_text
+
+_PAGE = """<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>
+<style>body {{ margin: 0; font: 15px system-ui, sans-serif }}
+#meta, #map {{ display: none }} #structure {{ height: 82vh }} #info {{ height: 16vh }}</style>
+<body><div id=meta></div><div id=structure></div><div id=info></div>
+<script>{library}</script>
+<script>Chemiscope.StructureVisualizer.load(
+  {{ meta: "meta", structure: "structure", info: "info" }}, {dataset});</script>
+</body></html>
+"""
+
+
+def write_viewer(
+    path: str | os.PathLike[str],
+    frames: Sequence[Atoms],
+    properties: Mapping[str, Sequence[str | float]],
+) -> Path:
+    """Write a page that needs no other file and no network.
+
+    Parameters
+    ----------
+    path
+        The HTML file.
+    frames
+        The structures.
+    properties
+        Values by name, one for each structure, to be shown beside it.
+
+    Raises
+    ------
+    CuliError
+        If chemiscope is not installed.
+    """
+    try:
+        import chemiscope
+    except ImportError as error:
+        raise CuliError(
+            "the viewer page needs chemiscope: install it with pip install 'culi-mlip[viewer]'"
+        ) from error
+
+    page = Path(path)
+    dataset = chemiscope.create_input(
+        structures=list(frames),
+        metadata={"name": page.stem},
+        properties={
+            name: {"target": "structure", "values": list(values)}
+            for name, values in properties.items()
+        },
+    )
+    library = resources.files("chemiscope") / "sphinx" / "static" / "chemiscope.min.js"
+    text = _PAGE.format(
+        title=page.stem,
+        library=library.read_text(encoding="utf-8").replace("</script>", "<\\/script>"),
+        dataset=json.dumps(dataset).replace("</", "<\\/"),
+    )
+    write_text(page, text)
+    return page

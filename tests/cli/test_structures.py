@@ -1,0 +1,84 @@
+"""Dry runs and pictures of structures, as users type them."""
+
+import re
+
+import ase.io
+import pytest
+import yaml
+
+from culi_mlip.structures import bulk, interface, slab
+from culi_mlip.workflows import workflow
+from tests.cli.test_wrong_input import assert_one_line
+
+PNG = b"\x89PNG"
+
+RECIPE = {
+    "structures": [
+        {"kind": "slab", "symbol": "Cu", "millers": [[1, 1, 1]], "disorder": {"copies": 1}},
+        {"kind": "adatom", "symbol": "Cu", "adatom": "Li", "millers": [[1, 1, 1]]},
+    ],
+    "published": {"adatom": 17},
+    "engine": {"name": "emt"},
+}
+
+
+def test_dry_run_counts_draws_and_labels_nothing(culi, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    done = culi("build-dataset", "recipe.yaml", "--dry-run", "--out", "dry")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"slab\s+2\s+2\s+16 to 16\s+–", done.stdout)
+    assert re.search(r"adatom\s+4\s+4\s+65 to 65\s+17", done.stdout)
+    assert {p.name for p in (tmp_path / "dry").iterdir()} == {
+        "structures.extxyz",
+        "contact_sheet.png",
+    }
+    assert (tmp_path / "dry/contact_sheet.png").read_bytes().startswith(PNG)
+    frames = ase.io.read(tmp_path / "dry/structures.extxyz", ":")
+    assert [a.info["kind"] for a in frames] == ["slab"] * 2 + ["adatom"] * 4
+    assert frames[2].info["title"] == "Li on Cu(111), adatom top"
+    assert frames[2].info["parent"] == frames[0].info["uid"]
+    assert all(a.calc is None for a in frames)
+
+
+@pytest.mark.timeout(300)
+def test_dry_run_of_the_paper_is_beside_its_counts(culi, tmp_path):
+    done = culi("build-dataset", workflow("cu_li_paper.yaml"), "--dry-run", "--out", "dry")
+    assert done.returncode == 0, done.stderr
+    for kind, ours, theirs in (("slab", 26, 26), ("vacancy", 102, 68), ("adatom", 616, 537)):
+        assert re.search(rf"{kind}\s+{ours}\s+{ours}\s+\d+ to \d+\s+{theirs}", done.stdout)
+
+
+def test_structures_of_a_folder_are_drawn(culi, tmp_path):
+    (tmp_path / "some").mkdir()
+    ase.io.write(tmp_path / "some/a.extxyz", [bulk("Li"), slab("Cu", (1, 1, 1))], format="extxyz")
+    ase.io.write(tmp_path / "some/b.cif", interface("Li", (1, 0, 0), "Cu", (1, 0, 0)))
+    done = culi("structures", "show", "some")
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 structures" in done.stdout
+    assert (tmp_path / "some_structures.png").read_bytes().startswith(PNG)
+    few = culi("structures", "show", "some", "--most", 2, "--out", "few.png")
+    assert "2 of 3 structures" in few.stdout
+
+
+def test_viewer_page_holds_the_structures_and_needs_nothing_else(culi, tmp_path):
+    pytest.importorskip("chemiscope")
+    ase.io.write(tmp_path / "a.extxyz", slab("Cu", (1, 1, 1)), format="extxyz")
+    done = culi("structures", "show", "a.extxyz", "--viewer")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "a_structures.html").read_text()
+    assert "Chemiscope.StructureVisualizer.load" in page
+    assert '"Cu16"' in page
+    assert not re.search(r"<script[^>]* src=|<link", page)
+
+
+def test_wrong_sources_are_one_line(culi, tmp_path):
+    assert_one_line(culi("structures", "show", "none.xyz"), "none.xyz does not exist")
+    (tmp_path / "empty").mkdir()
+    assert_one_line(culi("structures", "show", "empty"), "holds no structure file")
+    (tmp_path / "bad.xyz").write_text("3\n\nCu 0 0")
+    assert_one_line(culi("structures", "show", "bad.xyz"), "bad.xyz cannot be read")
+    recipe = {"structures": [{"kind": "slab", "symbol": "Cu", "millers": [[0, 0, 0]]}]}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    done = culi("build-dataset", "recipe.yaml", "--dry-run", "--out", "dry")
+    assert_one_line(done, "Miller index [0, 0, 0]")
+    assert not list((tmp_path / "dry").glob("*"))

@@ -1,0 +1,112 @@
+"""The paper's campaign: counts, ids, parents, the same on every machine."""
+
+import hashlib
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from culi_mlip.configuration import parse
+from culi_mlip.errors import RecipeError, StructureError
+from culi_mlip.structures import (
+    Campaign,
+    adatoms,
+    campaign,
+    li_on_cu,
+    slab,
+    surface_vacancies,
+)
+
+# Of the ids and positions (1e-7 Å) of all structures, in their order. A change of this number
+# means that every dataset of the paper's campaign changes.
+PAPER_DIGEST = "38f9f4d59aa8097d"
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return list(campaign("paper"))
+
+
+def test_counts_of_the_paper(paper):
+    assert Counter(e.kind for e in paper) == {
+        "slab": 26,
+        "vacancy": 102,
+        "adatom": 616,
+        "interface": 13,
+    }
+
+
+def test_same_structures_on_every_machine(paper):
+    content = hashlib.sha256()
+    for entry in paper:
+        content.update(entry.uid.encode())
+        content.update(np.ascontiguousarray(entry.atoms.positions.round(7) + 0.0).tobytes())
+    assert content.hexdigest()[:16] == PAPER_DIGEST
+
+
+def test_ids_are_unique_and_parents_are_there(paper):
+    ids = {e.uid for e in paper}
+    assert len(ids) == len(paper)
+    slabs = {e.uid for e in paper if e.kind == "slab"}
+    for entry in paper:
+        assert (entry.parent in slabs) == (entry.kind != "slab")
+        if entry.kind == "interface":
+            assert entry.how["film"] in slabs
+
+
+def test_an_adatom_stands_on_its_parent(paper):
+    slabs = {e.uid: e.atoms for e in paper if e.kind == "slab"}
+    for entry in paper:
+        if entry.kind == "adatom":
+            base = slabs[entry.parent] * (2, 2, 1)
+            np.testing.assert_allclose(entry.atoms.positions[:-1], base.positions, atol=1e-8)
+
+
+def test_disorder_follows_its_ideal_and_repeats():
+    content = {
+        "structures": [
+            {
+                "kind": "adlayer",
+                "symbol": "Cu",
+                "millers": [[1, 1, 1]],
+                "thickness": 5,
+                "coverages": [0.3, 2.0],
+                "disorder": {"copies": 2, "rattle": [0.1], "temperatures": [300]},
+            }
+        ]
+    }
+    recipe = parse(Campaign, content, "test")
+    entries = list(campaign(recipe))
+    assert [("disorder" in e.how) for e in entries] == [False, True, True, True] * 2
+    for ideal, *copies in (entries[:4], entries[4:]):
+        assert {e.parent for e in copies} == {ideal.uid}
+        assert len({e.uid for e in copies}) == 3
+    assert [e.uid for e in campaign(recipe)] == [e.uid for e in entries]
+
+
+def test_other_metals_need_their_lattice_constant():
+    part = {"kind": "interface", "film": "Na", "substrate": "Ni", "pairs": [[[1, 1, 0], [1, 1, 1]]]}
+    with pytest.raises(StructureError, match="no lattice constant is known here for Na"):
+        list(campaign(parse(Campaign, {"structures": [part]}, "test")))
+    part |= {"film_a": 4.29, "substrate_a": 3.52, "shifts": "high-symmetry"}
+    entries = list(campaign(parse(Campaign, {"structures": [part]}, "test")))
+    assert len(entries) > 1
+    assert {str(e.atoms.symbols[0]) for e in entries} == {"Ni"}
+
+
+def test_input_is_not_mutated():
+    base = slab("Cu", (2, 1, 1))
+    before = base.copy()
+    adatoms(base, "Li")
+    li_on_cu(base, 0.5)
+    surface_vacancies(base)
+    assert base == before
+
+
+def test_unknown_recipe_and_key_are_named(tmp_path):
+    with pytest.raises(RecipeError, match="does not exist"):
+        list(campaign(tmp_path / "none.yaml"))
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("structures: [{kind: vacancy, symbol: Cu, milers: [[1, 1, 1]]}]")
+    with pytest.raises(RecipeError, match="nearest valid key is 'millers'"):
+        list(campaign(recipe))
