@@ -11,7 +11,7 @@ export CULI_MLIP_DATA
 # Two processes of one thread each: most tests are too small for more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: quickstart test test-all lint clean
+.PHONY: quickstart test test-all lint constraints clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/culi-mlip quickstart
@@ -26,6 +26,15 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Newest versions of everything for every Python that is supported; CUDA's follow from torch's.
+constraints: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet uv
+	echo 'torch==2.13.0' | $(BIN)/uv pip compile pyproject.toml --all-extras --upgrade \
+		--universal --python-version 3.10 --no-python-downloads --constraint - \
+		--no-header --no-annotate --no-emit-index-url | \
+		grep -vE '^(nvidia-(cu|n[cv])|cuda-|triton)' > constraints.new
+	mv constraints.new constraints.txt
 
 # Each stamp is written last: an interrupted installation is taken up again.
 $(VENV)/.installed: pyproject.toml constraints.txt

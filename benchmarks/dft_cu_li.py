@@ -5,7 +5,8 @@ found through CULI_MLIP_DATA. Validation frames are whole trajectories, never se
 
 - Cu: the middle one of the three AIMD temperatures (36 of 108 AIMD frames; the file does not name
   the temperatures, but the potential energies of the three runs do not overlap);
-- Li: AIMD at 680 K, at all three volumes;
+- Li: AIMD at 408 K (compressed), 680 K (normal) and 907 K (expanded volume), and vacancies at
+  300 K: every volume and every temperature is tested, and each is seen in other trajectories;
 - every sixth of the static frames (elastic deformations, surfaces) of each kind.
 
 One training is one core; Cu and Li of a variant run side by side. Run it on an idle machine:
@@ -36,11 +37,17 @@ from culi_mlip.models.settings import LossWeights, TrainSettings
 
 VARIANTS = ("allegro", "mlp", "qdi")
 COMMON = {"l_max": 1, "batch_size": 2, "learning_rate": 0.01, "compile": True}
+LI_HELD_OUT = (
+    "shrunken structure at 408 K",
+    "normal structure at 680 K",
+    "expanded structure at 907 K",
+    "Vacancy AIMD NVT simulation at 300 K",
+)
 # Stresses of the Cu frames contradict their energies: neither element is trained on them.
 LOSS = LossWeights(energy=10.0, forces=1.0, stress=0.0)
 SETTINGS = {
-    "Cu": TrainSettings(**COMMON, r_max=5.5, epochs=40, loss=LOSS),
-    "Li": TrainSettings(**COMMON, r_max=7.0, epochs=100, loss=LOSS),
+    "Cu": TrainSettings(**COMMON, r_max=5.5, epochs=36, loss=LOSS),
+    "Li": TrainSettings(**COMMON, r_max=7.0, epochs=120, loss=LOSS),
 }
 
 
@@ -61,7 +68,7 @@ def li_trajectory(atoms: Atoms) -> str | None:
 
 def is_held_out(symbol: str, trajectory: str) -> bool:
     """Say whether a trajectory is for validation."""
-    return trajectory == "middle" if symbol == "Cu" else "680 K" in trajectory
+    return trajectory == "middle" if symbol == "Cu" else trajectory.endswith(LI_HELD_OUT)
 
 
 def split(symbol: str, folder: Path) -> Path:

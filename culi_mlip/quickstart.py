@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -130,7 +129,7 @@ def _evaluation(
 
     frames = training_frames(root / "data" / "test.extxyz")
     result = evaluate(frames, HybridAllegro(root / "run"), progress=step("Testing"))
-    errors = [_without_nan(asdict(row)) for row in result.errors]
+    errors = [asdict(row) for row in result.errors]
     write_json(root / "evaluation" / "errors.json", errors)
     with atomic_path(root / "evaluation" / "pairs.npz") as temporary:
         np.savez_compressed(
@@ -195,8 +194,3 @@ def _molecular_dynamics(root: Path, quick: bool, step: Callable[[str], Progress]
     }
     write_json(root / "md" / "summary.json", summary)
     return summary
-
-
-def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN."""
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}

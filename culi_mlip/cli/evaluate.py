@@ -21,6 +21,8 @@ def command(model: Path, frames: Path, out: Path | None, device: str | None) -> 
     """
     from dataclasses import asdict
 
+    from ase import units
+
     from culi_mlip.calculator import HybridAllegro
     from culi_mlip.cli import console
     from culi_mlip.files import write_json
@@ -39,7 +41,7 @@ def command(model: Path, frames: Path, out: Path | None, device: str | None) -> 
                 str(row.frames),
                 f"{1000 * row.force_mae:.1f}",
                 f"{1000 * row.energy_mae:.2f}",
-                f"{160.21766208 * row.stress_mae:.3f}",
+                "–" if row.stress_mae is None else f"{row.stress_mae / units.GPa:.3f}",
             ]
             for row in result.errors
         ],

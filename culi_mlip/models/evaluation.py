@@ -26,7 +26,7 @@ class Errors:
     force_mae, force_rmse
         Error of the force components in eV/Å.
     stress_mae
-        Error of the stress components in eV/Å³; NaN without reference stresses.
+        Error of the stress components in eV/Å³; None without reference stresses.
     """
 
     kind: str
@@ -35,7 +35,7 @@ class Errors:
     energy_rmse: float
     force_mae: float
     force_rmse: float
-    stress_mae: float
+    stress_mae: float | None
 
 
 @dataclass(frozen=True)
@@ -119,5 +119,5 @@ def _errors(kind: str, pairs: Sequence[dict[str, NDArray[np.float64]]]) -> Error
         energy_rmse=float(np.sqrt((energy**2).mean())),
         force_mae=float(np.abs(force).mean()),
         force_rmse=float(np.sqrt((force**2).mean())),
-        stress_mae=float(np.abs(stress).mean()) if len(stress) else float("nan"),
+        stress_mae=float(np.abs(stress).mean()) if len(stress) else None,
     )

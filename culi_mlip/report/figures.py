@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from ase.data import covalent_radii
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766208
 COLOURS = {"Cu": "#c26a35", "Li": "#7a6fc9"}
 INK, ACCENT, SECOND = "#333333", "#1f6f8b", "#c26a35"
 
@@ -38,7 +37,7 @@ def parity(
     panels = [
         ("Energy (eV/atom)", energies, 1000, "meV/atom"),
         ("Force component (eV/Å)", forces, 1000, "meV/Å"),
-        ("Stress component (GPa)", stresses * EV_PER_CUBIC_ANGSTROM_IN_GPA, 1, "GPa"),
+        ("Stress component (GPa)", stresses / units.GPa, 1, "GPa"),
     ]
     figure = Figure(figsize=(11, 3.7), layout="constrained")
     for axes, (title, pairs, factor, unit) in zip(figure.subplots(1, 3), panels, strict=True):

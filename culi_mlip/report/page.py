@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import base64
 import html
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import units
 from matplotlib.figure import Figure
 
 from culi_mlip.files import read_frames, read_json, write_bytes, write_text
 from culi_mlip.report import figures
-
-_GPA = figures.EV_PER_CUBIC_ANGSTROM_IN_GPA
 
 _STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto;
@@ -158,10 +156,6 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _errors_table(errors: Sequence[Mapping[str, Any]]) -> str:
-    def stress(row: Mapping[str, Any]) -> str:
-        value = row["stress_mae"]
-        return "–" if value is None or math.isnan(value) else f"{_GPA * value:.2f}"
-
     return _table(
         ["kind", "frames", "energy MAE (meV/atom)", "force MAE (meV/Å)", "stress MAE (GPa)"],
         [
@@ -170,7 +164,7 @@ def _errors_table(errors: Sequence[Mapping[str, Any]]) -> str:
                 row["frames"],
                 f"{1000 * row['energy_mae']:.1f}",
                 f"{1000 * row['force_mae']:.1f}",
-                stress(row),
+                "–" if row["stress_mae"] is None else f"{row['stress_mae'] / units.GPa:.2f}",
             ]
             for row in errors
         ],
