@@ -60,8 +60,8 @@ def show(source: Path, out: Path | None, most: int, viewer: bool) -> None:
     if viewer:
         from culi_mlip.report.viewer import write_viewer
 
-        properties = {"name": [_title(a) for a in frames], "atoms": [len(a) for a in frames]}
-        page = write_viewer(sheet.with_suffix(".html"), frames, properties)
+        names, sizes = [_title(atoms) for atoms in frames], [len(atoms) for atoms in frames]
+        page = write_viewer(sheet.with_suffix(".html"), frames, {"name": names, "atoms": sizes})
         console.out.print(f"Viewer: open {page} in a browser")
 
 
