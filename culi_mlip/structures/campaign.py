@@ -282,7 +282,7 @@ def _interface(part: InterfacePart, rng: np.random.Generator) -> Iterator[Entry]
     tolerances = Tolerances(part.area_tolerance, part.length_tolerance, part.angle_tolerance)
     for film_miller, substrate_miller in part.pairs:
         film, substrate = (
-            slab(symbol, miller, a=a, thickness=thickness)
+            slab(symbol, miller, a=a, thickness=thickness, free_layers=None)
             for symbol, miller, a, thickness in (
                 (part.film, film_miller, part.film_a, part.film_thickness),
                 (part.substrate, substrate_miller, part.substrate_a, part.substrate_thickness),

@@ -248,7 +248,7 @@ def join(
         If `strain` is unknown or atoms overlap.
     """
     share = _film_share(film, substrate, strain)
-    if np.linalg.det(match.film) < 0:
+    if np.linalg.det(match.film @ _plane(film)) < 0:
         film = _turned_over(film)
     above, below = supercell(film, match.film), supercell(substrate, match.substrate)
     start, end = _plane(above), _plane(below)
