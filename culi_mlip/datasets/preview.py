@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ase.io
 
@@ -47,7 +48,7 @@ class Preview:
     counts
         By kind, in the order of the recipe.
     examples
-        The first few ideal structures of each part of the recipe.
+        The first few ideal structures of each kind and element.
     structures
         File with all of them, extended XYZ.
     """
@@ -73,7 +74,7 @@ def preview(
     out
         The folder; it gets ``structures.extxyz``.
     examples
-        How many structures of each part to return.
+        How many structures of each kind and element to return.
     progress
         Called with (parts done, parts in all) after each part of the recipe.
 
@@ -87,13 +88,14 @@ def preview(
     file = Path(out) / "structures.extxyz"
     sizes: dict[str, list[int]] = {}
     ids: dict[str, set[str]] = {}
-    shown: dict[tuple[str, str], list[Entry]] = {}
+    shown: dict[tuple[Any, ...], list[Entry]] = {}
     with atomic_path(file) as temporary, temporary.open("w", encoding="utf-8") as stream:
         for entry in campaign(recipe, progress=progress):
             sizes.setdefault(entry.kind, []).append(len(entry.atoms))
             ids.setdefault(entry.kind, set()).add(entry.uid)
             if "disorder" not in entry.how:
-                part = shown.setdefault((entry.kind, _elements(entry)), [])
+                like = entry.kind, entry.how.get("symbols"), entry.how.get("adatom")
+                part = shown.setdefault(like, [])
                 if len(part) < examples:
                     part.append(entry)
             frame = entry.atoms.copy()
@@ -116,26 +118,19 @@ def preview(
 
 
 def title(entry: Entry) -> str:
-    """Return a short name of a structure, such as "Li on Cu(111), hollow"."""
-    how, elements = entry.how, _elements(entry).split()
-    if entry.kind == "interface":
-        faces = [_face(how["film_miller"]), _face(how["substrate_miller"])]
-        return " on ".join(f"{s}{face}" for s, face in zip(elements, faces, strict=True))
-    name = elements[-1] + (_face(how["miller"]) if "miller" in how else "")
-    if entry.kind in ("adatom", "adlayer"):
-        name = f"{elements[0]} on {name}"
+    """Return a short name of a structure, such as "Li on Cu(111), adatom hollow"."""
+    how = entry.how
+    if "millers" in how:
+        faces = map(_face, how["symbols"], how["millers"])
+        name = " on ".join([*([how["adatom"]] if "adatom" in how else []), *faces])
+    else:
+        name = entry.atoms.get_chemical_formula()
     details = [entry.kind]
     for key, form in (("site", "{}"), ("coordination", "CN {}"), ("coverage", "{} ML")):
         if key in how:
             details.append(form.format(how[key]))
-    return ", ".join([name, " ".join(details)])
+    return f"{name}, {' '.join(details)}"
 
 
-def _face(miller: tuple[int, int, int]) -> str:
-    return f"({''.join(str(i) for i in miller)})"
-
-
-def _elements(entry: Entry) -> str:
-    """Elements from the top to the bottom."""
-    symbols = [str(s) for s in entry.atoms.symbols[entry.atoms.positions[:, 2].argsort()[::-1]]]
-    return " ".join(dict.fromkeys(symbols))
+def _face(symbol: str, miller: tuple[int, int, int]) -> str:
+    return f"{symbol}({''.join(str(i) for i in miller)})"

@@ -87,8 +87,8 @@ class Disorder(Configuration):
     """
 
     copies: int = Field(0, ge=0)
-    rattle: tuple[float, ...] = (0.05, 0.1, 0.15)
-    temperatures: tuple[float, ...] = ()
+    rattle: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.05, 0.1, 0.15), min_length=1)
+    temperatures: tuple[Annotated[float, Field(ge=0)], ...] = ()
 
 
 class BulkPart(Configuration):
@@ -163,10 +163,10 @@ class InterfacePart(Configuration):
     vacuum: float = 15.0
     strain: Literal["film", "substrate", "shared"] = "film"
     shifts: tuple[tuple[float, float], ...] | Literal["high-symmetry"] = ((0.0, 0.0),)
-    max_area: float = 400.0
-    area_tolerance: float = 0.09
-    length_tolerance: float = 0.09
-    angle_tolerance: float = 0.09
+    max_area: float = Field(400.0, gt=0)
+    area_tolerance: float = Field(0.09, ge=0, lt=1)
+    length_tolerance: float = Field(0.09, ge=0, lt=1)
+    angle_tolerance: float = Field(0.09, ge=0, lt=1)
     disorder: Disorder = Disorder()
 
 
@@ -191,7 +191,7 @@ class Campaign(Configuration):
 
     structures: tuple[Part, ...] = Field(min_length=1)
     published: Mapping[str, int] = Field(default_factory=dict)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
 
 def campaign(
@@ -229,8 +229,9 @@ def campaign(
         for entry in _MAKERS[type(part)](part, rng):
             ideal = _rounded(entry)
             yield ideal
-            for moved, how in _disordered(ideal.atoms, part.disorder, rng):
-                yield _rounded(Entry(moved, part.kind, parent=ideal.uid, how={"disorder": how}))
+            for moved, disorder in _disordered(ideal.atoms, part.disorder, rng):
+                how = {**ideal.how, "disorder": disorder}
+                yield _rounded(Entry(moved, part.kind, parent=ideal.uid, how=how))
         if progress:
             progress(number + 1, len(recipe.structures))
 
@@ -260,7 +261,7 @@ def _vacancy(part: VacancyPart, rng: np.random.Generator) -> Iterator[Entry]:
 def _adatom(part: AdatomPart, rng: np.random.Generator) -> Iterator[Entry]:
     for base in _bases(part):
         for atoms in adatoms(base.atoms, part.adatom, height=part.height, repeat=part.repeat):
-            yield _made_from(base, atoms, part, site=atoms.info["site"])
+            yield _made_from(base, atoms, part, adatom=part.adatom, site=atoms.info["site"])
 
 
 def _adlayer(part: AdlayerPart, rng: np.random.Generator) -> Iterator[Entry]:
@@ -275,7 +276,7 @@ def _adlayer(part: AdlayerPart, rng: np.random.Generator) -> Iterator[Entry]:
                 height=part.height,
                 symbol=part.adatom,
             )
-            yield _made_from(base, atoms, part, coverage=coverage)
+            yield _made_from(base, atoms, part, adatom=part.adatom, coverage=coverage)
 
 
 def _interface(part: InterfacePart, rng: np.random.Generator) -> Iterator[Entry]:
@@ -291,7 +292,7 @@ def _interface(part: InterfacePart, rng: np.random.Generator) -> Iterator[Entry]
         match = first_match(film, substrate, max_area=part.max_area, tolerances=tolerances)
         shifts = part.shifts
         if shifts == "high-symmetry":
-            shifts = registry_shifts(film, substrate, match).tolist()
+            shifts = registry_shifts(film, substrate, match, strain=part.strain).tolist()
         for shift in shifts:
             atoms = join(
                 film,
@@ -303,9 +304,9 @@ def _interface(part: InterfacePart, rng: np.random.Generator) -> Iterator[Entry]
                 shift=shift,
             )
             how = {
+                "symbols": (part.film, part.substrate),
+                "millers": (film_miller, substrate_miller),
                 "film": _rounded(Entry(film, "slab")).uid,
-                "film_miller": film_miller,
-                "substrate_miller": substrate_miller,
                 "shift": shift,
             }
             parent = _rounded(Entry(substrate, "slab")).uid
@@ -323,7 +324,8 @@ def _bases(part: SlabPart) -> Iterator[Entry]:
             vacuum=part.vacuum,
             free_layers=part.free_layers,
         )
-        yield _rounded(Entry(atoms, "slab", how={"miller": miller}))
+        how = {"symbols": (part.symbol,), "millers": (miller,)}
+        yield _rounded(Entry(atoms, "slab", how=how))
 
 
 def _made_from(base: Entry, atoms: Atoms, part: SlabPart, **how: Any) -> Entry:

@@ -43,15 +43,14 @@ def surface_vacancies(slab: Atoms, *, repeat: ArrayLike = (2, 2, 1)) -> list[Ato
         members = exposed[neighbours[exposed] == number]
         atom = members[slab.positions[members, 2].argmax()]
         marked = slab.copy()
-        marked.set_tags(np.arange(len(slab)) == atom)
+        marked.set_array("missing", np.arange(len(slab)) == atom)
         structure = supercell(marked, repeat)
-        images = np.flatnonzero(structure.get_tags())
+        images = np.flatnonzero(structure.arrays.pop("missing"))
         if len(images) == 1 == np.isclose(slab.positions[:, 2], slab.positions[atom, 2]).sum():
             raise StructureError(
                 f"repeat {repeat!r} would remove a whole layer of {slab.get_chemical_formula()}: "
                 "repeat the slab in the plane"
             )
-        structure.set_tags(0)
         del structure[images[0]]
         structure.info["coordination"] = int(number)
         structures.append(structure)

@@ -46,6 +46,13 @@ class Tolerances:
     length: float = 0.09
     angle: float = 0.09
 
+    def __post_init__(self) -> None:
+        for name, value in (("area", self.area), ("length", self.length), ("angle", self.angle)):
+            if not 0 <= value < 1:
+                raise StructureError(
+                    f"{name} tolerance {value}: give a fraction from 0 to below 1, such as 0.09"
+                )
+
 
 @dataclass(frozen=True)
 class LatticeMatch:
@@ -247,7 +254,12 @@ def join(
     StructureError
         If `strain` is unknown or atoms overlap.
     """
+    if not (vacuum > 0 and gap > 0):
+        raise StructureError(
+            f"interface with gap {gap} Å and vacuum {vacuum} Å: give positive lengths"
+        )
     share = _film_share(film, substrate, strain)
+    film, substrate = _with_layers(film), _with_layers(substrate)
     if np.linalg.det(match.film @ _plane(film)) < 0:
         film = _turned_over(film)
     above, below = supercell(film, match.film), supercell(substrate, match.substrate)
@@ -281,7 +293,12 @@ def join(
 
 
 def registry_shifts(
-    film: Atoms, substrate: Atoms, match: LatticeMatch, *, grid: int | None = None
+    film: Atoms,
+    substrate: Atoms,
+    match: LatticeMatch,
+    *,
+    strain: Strained = "film",
+    grid: int | None = None,
 ) -> NDArray[np.float64]:
     """Return in-plane shifts for `join`, one of each set that symmetry makes equivalent.
 
@@ -290,7 +307,7 @@ def registry_shifts(
 
     Parameters
     ----------
-    film, substrate, match
+    film, substrate, match, strain
         As in `join`.
     grid
         Points along each vector of the cell of that lattice. By default the high-symmetry
@@ -312,7 +329,7 @@ def registry_shifts(
         points = (np.array(sites) - top)[:, :2] @ np.linalg.inv(_plane(substrate))
     else:
         points = np.array([(i, j) for i in range(grid) for j in range(grid)]) / grid @ span
-    aligned = join(film, substrate, match, min_bond=0.0)
+    aligned = join(film, substrate, match, strain=strain, min_bond=0.0)
     operations = in_plane_operations(aligned)[0]
     # Operations act on fractions of the superlattice; so do shifts after this change.
     to_cell, to_span = np.linalg.inv(basis), np.linalg.inv(span)
@@ -456,7 +473,7 @@ def _nearest_miss(
     """Say which limits the match that misses them by least breaks."""
     limits = np.array(astuple(tolerances))
     for factor in (1.25, 1.5, 2.0, 4.0):
-        wider = Tolerances(*np.maximum(limits, 0.005) * factor)
+        wider = Tolerances(*np.minimum(np.maximum(limits, 0.005) * factor, 0.9))
         matches = list(_matches(film, substrate, max_area, wider))
         if matches:
             excess = [
@@ -489,6 +506,15 @@ def _film_share(film: Atoms, substrate: Atoms, strain: str) -> float:
         for atoms in (film, substrate)
     ]
     return float(resistance[1] / sum(resistance))
+
+
+def _with_layers(slab: Atoms) -> Atoms:
+    """Return an unconstrained copy whose ``arrays["layer"]`` numbers the layers by height."""
+    result = slab.copy()
+    result.set_constraint()
+    _, layer = np.unique(result.positions[:, 2].round(3), return_inverse=True)
+    result.set_array("layer", layer)
+    return result
 
 
 def _turned_over(slab: Atoms) -> Atoms:

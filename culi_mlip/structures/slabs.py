@@ -61,7 +61,7 @@ def slab(
     ------
     StructureError
         If the element or the Miller index cannot be used, a length is not positive, or the
-        slab has no more layers than would be free.
+        slab has fewer layers than would be free.
     """
     plane, step = surface_lattice(symbol, miller, a=a)
     thickness = THICKNESS.get(symbol, 20.0) if thickness is None else thickness
@@ -71,10 +71,10 @@ def slab(
             "give positive lengths"
         )
     n_layers = math.ceil(thickness / step[2] - 1e-9) + 1
-    if free_layers is not None and n_layers < 2 * free_layers:
+    if free_layers is not None and not 0 <= 2 * free_layers <= n_layers:
         raise StructureError(
-            f"slab of {symbol} {tuple(miller)} has {n_layers} layers, fewer than the "
-            f"2×{free_layers} free ones: raise thickness or lower free_layers"
+            f"slab of {symbol} {tuple(miller)} has {n_layers} layers, which cannot hold "
+            f"2×{free_layers} free ones: change thickness or free_layers"
         )
     layer = np.arange(n_layers)
     height = step[2] * (n_layers - 1) + 2 * vacuum
@@ -144,19 +144,25 @@ def supercell(slab: Atoms, repeat: ArrayLike) -> Atoms:
         Slab with its first two vectors in the plane.
     repeat
         A 2×2 integer matrix whose rows times the slab's vectors are the new ones; or repeats
-        along the three vectors; or the number of cells, for the superlattice with that many
-        whose shortest vector is longest.
+        along the three vectors, of which the third is 1; or the number of cells, for the
+        superlattice with that many whose shortest vector is longest.
+
+    Raises
+    ------
+    StructureError
+        If `repeat` is none of these.
     """
     plane = slab.cell.array[:2, :2]
-    shape = np.shape(repeat)
-    if shape == (3,):
-        return slab * tuple(repeat)  # type: ignore[arg-type]
-    if shape == ():
-        bases = reduced_plane(superlattices(int(repeat)) @ plane)  # type: ignore[arg-type]
+    wanted = _checked_repeat(repeat)
+    if wanted.shape == (3,):
+        return slab * wanted.tolist()
+    if wanted.shape == ():
+        bases = reduced_plane(superlattices(int(wanted)) @ plane)
         lengths = np.linalg.norm(bases, axis=-1).round(6)
         basis = bases[np.lexsort((lengths[:, 1], -lengths[:, 0]))[0]]
+        basis = basis if np.linalg.det(basis) > 0 else basis[::-1]  # right-handed
     else:
-        basis = np.asarray(repeat) @ plane
+        basis = wanted @ plane
     (first, _), (_, second) = hermite_normal_form(np.rint(basis @ np.linalg.inv(plane)).astype(int))
     result = slab * (int(first), int(second), 1)  # the right atoms; their cell follows
     result.cell[:2, :2] = basis
@@ -164,11 +170,26 @@ def supercell(slab: Atoms, repeat: ArrayLike) -> Atoms:
     return result
 
 
+def _checked_repeat(repeat: ArrayLike) -> NDArray[np.int64]:
+    wanted = np.asarray(repeat)
+    valid = np.issubdtype(wanted.dtype, np.integer) and (
+        (wanted.shape == () and wanted >= 1)
+        or (wanted.shape == (3,) and (wanted >= 1).all() and wanted[2] == 1)
+        or (wanted.shape == (2, 2) and round(np.linalg.det(wanted)) != 0)
+    )
+    if not valid:
+        raise StructureError(
+            f"repeat {wanted.tolist()} of a slab: give a number of cells, "
+            "three positive integers of which the last is 1, or a 2×2 integer matrix"
+        )
+    return wanted
+
+
 def _checked_miller(miller: Sequence[int]) -> NDArray[np.int64]:
     index = np.asarray(miller)
     if index.shape != (3,) or not np.issubdtype(index.dtype, np.integer) or not index.any():
         raise StructureError(
-            f"Miller index {list(miller)}: give three integers, not all zero, such as (1, 1, 1)"
+            f"Miller index {miller!r}: give three integers, not all zero, such as (1, 1, 1)"
         )
     return index // math.gcd(*(int(i) for i in index))
 

@@ -40,6 +40,14 @@ def test_dry_run_counts_draws_and_labels_nothing(culi, tmp_path):
     assert all(a.calc is None for a in frames)
 
 
+def test_dry_run_of_the_default_recipe_names_disordered_structures_too(culi, tmp_path):
+    done = culi("build-dataset", "--dry-run", "--out", "dry")
+    assert done.returncode == 0, done.stderr
+    titles = {a.info["title"] for a in ase.io.read(tmp_path / "dry/structures.extxyz", ":")}
+    assert "Li(100) on Cu(100), interface" in titles
+    assert "Li on Cu(111), adlayer 0.5 ML" in titles
+
+
 @pytest.mark.timeout(300)
 def test_dry_run_of_the_paper_is_beside_its_counts(culi, tmp_path):
     done = culi("build-dataset", workflow("cu_li_paper.yaml"), "--dry-run", "--out", "dry")
@@ -80,5 +88,5 @@ def test_wrong_sources_are_one_line(culi, tmp_path):
     recipe = {"structures": [{"kind": "slab", "symbol": "Cu", "millers": [[0, 0, 0]]}]}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     done = culi("build-dataset", "recipe.yaml", "--dry-run", "--out", "dry")
-    assert_one_line(done, "Miller index [0, 0, 0]")
+    assert_one_line(done, "Miller index (0, 0, 0)")
     assert not list((tmp_path / "dry").glob("*"))

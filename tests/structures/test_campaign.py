@@ -12,14 +12,21 @@ from culi_mlip.structures import (
     Campaign,
     adatoms,
     campaign,
+    first_match,
+    join,
     li_on_cu,
+    rattled,
+    registry_shifts,
     slab,
+    strained,
+    supercell,
     surface_vacancies,
+    thermal,
 )
 
 # Of the ids and positions (1e-7 Å) of all structures, in their order. A change of this number
 # means that every dataset of the paper's campaign changes.
-PAPER_DIGEST = "38f9f4d59aa8097d"
+PAPER_DIGEST = "795ed1b8664ea960"
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +102,27 @@ def test_other_metals_need_their_lattice_constant():
 
 
 def test_input_is_not_mutated():
-    base = slab("Cu", (2, 1, 1))
-    before = base.copy()
+    film, base = slab("Li", (2, 1, 1)), slab("Cu", (2, 1, 1))
+    base.set_tags(7)
+    match = first_match(film, base)
+
+    def content():
+        return [
+            (atoms.todict(), atoms.arrays["layer"].tolist(), atoms.constraints[0].index.tolist())
+            for atoms in (film, base)
+        ]
+
+    before = repr(content())
     adatoms(base, "Li")
     li_on_cu(base, 0.5)
     surface_vacancies(base)
-    assert base == before
+    join(film, base, match)
+    registry_shifts(film, base, match)
+    strained(base, 0.01)
+    rattled(base, 0.1, seed=0)
+    thermal(base, 300, seed=0)
+    supercell(base, 3)
+    assert repr(content()) == before
 
 
 def test_unknown_recipe_and_key_are_named(tmp_path):

@@ -77,6 +77,22 @@ def test_supercells_hold_the_same_crystal_and_keep_the_constraint(repeat):
     np.testing.assert_allclose(np.repeat(distances[0], n), distances[1], atol=1e-8)
 
 
+@pytest.mark.parametrize("miller", MILLERS, ids=str)
+@pytest.mark.parametrize("symbol", ["Cu", "Li"])
+def test_cells_are_right_handed(symbol, miller):
+    base = slab(symbol, miller)
+    for atoms in (base, *(supercell(base, n) for n in range(2, 8))):
+        assert np.linalg.det(atoms.cell.array) > 0
+
+
+@pytest.mark.parametrize(
+    "repeat", [0, 2.5, (2, 2), (2, 2, 2), (0, 1, 1), [[1, 1], [1, 1]], [[1.5, 0], [0, 1]]], ids=str
+)
+def test_impossible_repeats_are_refused(repeat):
+    with pytest.raises(StructureError, match="repeat .*2×2 integer matrix"):
+        supercell(slab("Cu", (1, 0, 0)), repeat)
+
+
 def test_multiples_of_a_miller_index_are_the_same_plane():
     np.testing.assert_allclose(
         slab("Cu", (2, 2, 2)).positions, slab("Cu", (1, 1, 1)).positions, atol=1e-10
@@ -92,6 +108,8 @@ def test_multiples_of_a_miller_index_are_the_same_plane():
         (lambda: slab("Zn", (1, 0, 0)), "Zn"),
         (lambda: slab("Ag", (1, 0, 0)), "Ag"),
         (lambda: slab("Cu", (1, 0, 0), thickness=3), "thickness"),
+        (lambda: slab("Cu", 111), "Miller index 111"),
+        (lambda: slab("Cu", (1, 0, 0), free_layers=-1), "free_layers"),
         (lambda: slab("Cu", (1, 0, 0), vacuum=-1), "vacuum"),
         (lambda: slab("Cu", (1, 0, 0), a=0), "a=0"),
     ],
