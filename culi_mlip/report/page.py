@@ -60,7 +60,7 @@ def write_page(folder: str | os.PathLike[str]) -> Path:
         f"<p>{sum(card['frames'].values())} structures of Cu, Li and Li on Cu were built and "
         f"labelled, a potential was trained on {card['frames']['train']} of them, tested on "
         f"{card['frames']['test']} that it never saw, and used for molecular dynamics.</p>",
-        f"<p class=caution>{html.escape(card['caution'])}. Errors below are against that "
+        f"<p class=caution>Caution: {html.escape(card['caution'])}. Errors below are against that "
         "engine, not against DFT or experiment.</p>"
         if card["caution"]
         else "",
