@@ -54,12 +54,12 @@ class TestVariants(EnergyModelTestsMixin):
 
 
 @pytest.mark.slow
-class TestHybridInNequipsWorld(BaseEnergyModelTests):
-    """Training, packaging, compiling and LAMMPS' ML-IAP interface of the hybrid, by nequip."""
+class TestVariantsInNequipsWorld(BaseEnergyModelTests):
+    """Training, packaging, compiling and LAMMPS' ML-IAP interface, by nequip."""
 
-    @pytest.fixture(scope="class")
-    def config(self):
-        return MINIMAL | VARIANTS["qdi"]
+    @pytest.fixture(scope="class", params=["allegro", "mlp", "qdi"])
+    def config(self, request):
+        return MINIMAL | VARIANTS[request.param]
 
     @pytest.fixture
     def strict_locality(self):
