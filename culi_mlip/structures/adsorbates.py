@@ -10,7 +10,8 @@ from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
 from culi_mlip.errors import StructureError
-from culi_mlip.structures.bulk import atomic_volume, check_symbol
+from culi_mlip.structures.bulk import atomic_volume
+from culi_mlip.structures.checks import check_distances, check_symbol
 from culi_mlip.structures.slabs import supercell
 from culi_mlip.structures.surfaces import Site, adsorption_sites
 
@@ -64,12 +65,14 @@ def li_on_cu(
     repeat: ArrayLike = (3, 3, 1),
     height: float = 2.0,
     symbol: str = "Li",
+    adatom_a: float | None = None,
 ) -> Atoms:
     """Return a slab with adatoms in hollow sites, from a tenth of a monolayer to many layers.
 
-    A monolayer is one adatom a primitive surface cell, in the slab's first hollow site. Full
-    layers are stacked from hollow to hollow, as far apart as keeps the adatoms' volume that of
-    their bulk; the last layer may be partial.
+    A monolayer is one adatom a primitive surface cell, in the first hollow of
+    `adsorption_sites`: the fcc hollow of a (111) face, the one at the upper edge of a stepped
+    face. Full layers are stacked from hollow to hollow, as far apart as keeps the adatoms'
+    volume that of their bulk; the last layer may be partial.
 
     Parameters
     ----------
@@ -87,12 +90,15 @@ def li_on_cu(
         Height of the first layer above the site's surface atoms in Å.
     symbol
         Element of the adatoms.
+    adatom_a
+        Cubic lattice constant of the adatoms' crystal in Å, for more than one layer; for Cu and
+        Li there is a default.
 
     Raises
     ------
     StructureError
-        If the coverage is not positive or leaves no adatom in the cell, or the arrangement is
-        unknown.
+        If the coverage is not positive or leaves no adatom in the cell, the arrangement is
+        unknown, or atoms overlap (many layers on a stepped face).
     """
     if not (coverage > 0 and math.isfinite(coverage)):
         raise StructureError(f"coverage {coverage} of {symbol}: give a positive number")
@@ -110,15 +116,19 @@ def li_on_cu(
     first = _lifted(hollow, slab, height)
     top = slab.positions[slab.positions[:, 2].argmax()]
     area = abs(np.linalg.det(slab.cell.array[:2, :2]))
-    step = np.array([*(hollow.position - top)[:2], atomic_volume(symbol) / area])
+    n_layers = math.ceil(n_adatoms / len(cells))
+    spacing = atomic_volume(symbol, adatom_a) / area if n_layers > 1 else 0.0
+    step = np.array([*(hollow.position - top)[:2], spacing])
     points = []
-    for layer in range(-(-n_adatoms // len(cells))):
+    for layer in range(n_layers):
         left = n_adatoms - layer * len(cells)
         sites = first + layer * step + cells
         if left < len(cells):
             sites = sites[_chosen(cells, left, arrangement, seed, base.cell.array)]
         points.append(sites)
-    return _with_atoms(base, symbol, np.vstack(points))
+    covered = _with_atoms(base, symbol, np.vstack(points))
+    check_distances(covered, 0.7, "choose a flatter face, fewer layers, or an interface")
+    return covered
 
 
 def _check_adatom(symbol: str, height: float) -> None:

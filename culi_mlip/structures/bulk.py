@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import quad
 
 from culi_mlip.errors import StructureError
+from culi_mlip.structures.checks import check_symbol
 
 LATTICE_CONSTANTS = {"Cu": 3.578, "Li": 3.414}
 """Cubic lattice constants in Å: equilibrium of CHGNet's r2SCAN model, the embedded engine."""
@@ -25,12 +26,6 @@ PRIMITIVE_VECTORS = {
     "bcc": np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]]) / 2,
 }
 """Primitive lattice vectors (rows) of the one-atom cubic crystals, in lattice constants."""
-
-
-def check_symbol(symbol: str) -> None:
-    """Raise a `StructureError` if there is no such element."""
-    if symbol not in chemical_symbols[1:]:
-        raise StructureError(f"'{symbol}' is not a chemical symbol: use one such as Cu or Li")
 
 
 def crystal_of(symbol: str) -> str:
@@ -62,7 +57,8 @@ def lattice_constant(symbol: str, a: float | None = None) -> float:
     if a is None:
         if symbol not in LATTICE_CONSTANTS:
             raise StructureError(
-                f"no lattice constant is known here for {symbol}: give it as a=… in Å"
+                f"no lattice constant is known here for {symbol}: give it in Å (a; film_a and "
+                "substrate_a of interfaces; adatom_a of adlayers)"
             )
         return LATTICE_CONSTANTS[symbol]
     if not a > 0:

@@ -16,12 +16,8 @@ from culi_mlip.configuration import Configuration, parse, read_yaml
 from culi_mlip.structures.adsorbates import adatoms, li_on_cu
 from culi_mlip.structures.bulk import bulk, rattled, strained, thermal
 from culi_mlip.structures.defects import surface_vacancies
-from culi_mlip.structures.interfaces import (
-    Tolerances,
-    first_match,
-    join,
-    registry_shifts,
-)
+from culi_mlip.structures.interfaces import join, registry_shifts
+from culi_mlip.structures.matching import first_match
 from culi_mlip.structures.slabs import distinct_millers, slab, supercell
 from culi_mlip.workflows import workflow
 
@@ -31,6 +27,9 @@ Repeat = tuple[
 ]
 Cells = Repeat | Annotated[int, Field(ge=1)]
 """Repeats along the three vectors, or the number of cells of the roundest supercell."""
+
+LABELLING_KEYS = ("sampling", "engine", "split")
+"""Keys of a dataset's recipe that say nothing about its structures."""
 
 _ALL_MILLERS = tuple(distinct_millers(3))
 
@@ -141,6 +140,7 @@ class AdlayerPart(SlabPart):
     coverages: tuple[float, ...]
     arrangement: Literal["random", "island"] = "random"
     height: float = 2.0
+    adatom_a: float | None = None
     repeat: Cells = (3, 3, 1)
 
 
@@ -164,9 +164,9 @@ class InterfacePart(Configuration):
     strain: Literal["film", "substrate", "shared"] = "film"
     shifts: tuple[tuple[float, float], ...] | Literal["high-symmetry"] = ((0.0, 0.0),)
     max_area: float = Field(400.0, gt=0)
-    area_tolerance: float = Field(0.09, ge=0, lt=1)
-    length_tolerance: float = Field(0.09, ge=0, lt=1)
-    angle_tolerance: float = Field(0.09, ge=0, lt=1)
+    area_tolerance: float = Field(0.09, ge=0, le=0.5)
+    length_tolerance: float = Field(0.09, ge=0, le=0.5)
+    angle_tolerance: float = Field(0.09, ge=0, le=0.5)
     disorder: Disorder = Disorder()
 
 
@@ -222,14 +222,16 @@ def campaign(
     if not isinstance(recipe, Campaign):
         path = workflow("cu_li_paper.yaml") if recipe == "paper" else recipe
         content = read_yaml(path)
-        known = {key: content[key] for key in Campaign.model_fields if key in content}
-        recipe = parse(Campaign, known, f"recipe {path}")
+        static = {key: value for key, value in content.items() if key not in LABELLING_KEYS}
+        recipe = parse(Campaign, static, f"recipe {path}")
     for number, part in enumerate(recipe.structures):
-        rng = np.random.default_rng(np.random.SeedSequence([recipe.seed, number]))
-        for entry in _MAKERS[type(part)](part, rng):
+        # Draws of their own for disorder: more copies leave the ideal structures as they are.
+        seeds = np.random.SeedSequence([recipe.seed, number]).spawn(2)
+        ideal_rng, disorder_rng = map(np.random.default_rng, seeds)
+        for entry in _MAKERS[type(part)](part, ideal_rng):
             ideal = _rounded(entry)
             yield ideal
-            for moved, disorder in _disordered(ideal.atoms, part.disorder, rng):
+            for moved, disorder in _disordered(ideal.atoms, part.disorder, disorder_rng):
                 how = {**ideal.how, "disorder": disorder}
                 yield _rounded(Entry(moved, part.kind, parent=ideal.uid, how=how))
         if progress:
@@ -275,21 +277,31 @@ def _adlayer(part: AdlayerPart, rng: np.random.Generator) -> Iterator[Entry]:
                 repeat=part.repeat,
                 height=part.height,
                 symbol=part.adatom,
+                adatom_a=part.adatom_a,
             )
             yield _made_from(base, atoms, part, adatom=part.adatom, coverage=coverage)
 
 
 def _interface(part: InterfacePart, rng: np.random.Generator) -> Iterator[Entry]:
-    tolerances = Tolerances(part.area_tolerance, part.length_tolerance, part.angle_tolerance)
     for film_miller, substrate_miller in part.pairs:
-        film, substrate = (
-            slab(symbol, miller, a=a, thickness=thickness, free_layers=None)
-            for symbol, miller, a, thickness in (
-                (part.film, film_miller, part.film_a, part.film_thickness),
-                (part.substrate, substrate_miller, part.substrate_a, part.substrate_thickness),
-            )
+        film = slab(
+            part.film, film_miller, a=part.film_a, thickness=part.film_thickness, free_layers=None
         )
-        match = first_match(film, substrate, max_area=part.max_area, tolerances=tolerances)
+        substrate = slab(
+            part.substrate,
+            substrate_miller,
+            a=part.substrate_a,
+            thickness=part.substrate_thickness,
+            free_layers=None,
+        )
+        match = first_match(
+            film,
+            substrate,
+            max_area=part.max_area,
+            area_tolerance=part.area_tolerance,
+            length_tolerance=part.length_tolerance,
+            angle_tolerance=part.angle_tolerance,
+        )
         shifts = part.shifts
         if shifts == "high-symmetry":
             shifts = registry_shifts(film, substrate, match, strain=part.strain).tolist()

@@ -138,7 +138,8 @@ def adsorption_sites(slab: Atoms) -> list[Site]:
     Returns
     -------
     list of Site
-        Tops, bridges, hollows; the highest first.
+        Tops, bridges, hollows; of a kind the highest first, then the one of fewest atoms, then
+        the most open one: the fcc hollow before the hcp hollow.
 
     Raises
     ------
@@ -155,8 +156,18 @@ def adsorption_sites(slab: Atoms) -> list[Site]:
         images = operations[0] @ fraction + operations[1]
         if not any(_is_among(other, site, images, inverse) for other in distinct):
             distinct.append(site)
-    order = {"top": 0, "bridge": 1, "hollow": 2}
-    return sorted(distinct, key=lambda s: (order[s.kind], -round(s.position[2], 3), s.atoms))
+    return sorted(distinct, key=lambda site: (_rank(site), *_openness(site, slab)))
+
+
+def _rank(site: Site) -> tuple[int, float, int]:
+    return ("top", "bridge", "hollow").index(site.kind), -round(site.position[2], 3), site.atoms
+
+
+def _openness(site: Site, slab: Atoms) -> list[float]:
+    """Distances to the nearby atoms, nearest first, negative: the most open site sorts first."""
+    probe = slab + Atoms("X", positions=[site.position])
+    i, distances = neighbor_list("id", probe, 2 * neighbor_list("d", slab, 6.0).min())
+    return (-np.sort(distances[i == len(slab)]).round(3)).tolist()
 
 
 def _is_among(
@@ -170,7 +181,7 @@ def _is_among(
 
 
 def _all_sites(exposed: NDArray[np.float64], cell: NDArray[np.float64]) -> list[Site]:
-    """All sites of one cell, some of them several times."""
+    """All sites of one cell, some of them several times, in an order of the cell alone."""
     plane = cell[:2, :2]
     patch = _patch(exposed, cell)
     triangulation = Delaunay(patch[:, :2])
@@ -186,7 +197,9 @@ def _all_sites(exposed: NDArray[np.float64], cell: NDArray[np.float64]) -> list[
                 sites.append(Site("bridge", patch[list(pair)].mean(axis=0), 2))
     fractions = np.array([site.position[:2] for site in sites]) @ np.linalg.inv(plane)
     inside = ((fractions > -1e-6) & (fractions < 1 - 1e-6)).all(axis=1)
-    return [site for site, is_in in zip(sites, inside, strict=True) if is_in]
+    # The triangulation's own order is Qhull's.
+    order = np.lexsort(fractions[inside].round(5).T)
+    return [sites[i] for i in np.flatnonzero(inside)[order]]
 
 
 def _is_side(pair: NDArray[np.float64], polygon: NDArray[np.float64]) -> bool:

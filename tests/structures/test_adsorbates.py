@@ -87,7 +87,7 @@ def environments(base):
         i, j, d = neighbor_list("ijd", probe, 6.0)
         distances = np.sort(d[(i == len(base)) & (j != len(base))])
         found.append((site.kind, site.atoms, *distances.round(5)))
-    return sorted(found)
+    return found
 
 
 @pytest.mark.parametrize("miller", distinct_millers(3), ids=str)
@@ -105,6 +105,30 @@ def test_sites_do_not_depend_on_vacuum_thickness_or_cell(symbol, miller):
     turned.rotate(33, "z", rotate_cell=True)
     assert environments(turned) == reference
     assert environments(supercell(base, (2, 1, 1))) == reference
+    shuffled = base[np.random.default_rng(0).permutation(len(base))]
+    assert environments(shuffled) == reference
+
+
+def test_the_first_hollow_of_a_111_face_continues_the_crystal():
+    base = slab("Cu", (1, 1, 1))
+    first, second = (s for s in adsorption_sites(base) if s.kind == "hollow")
+    beneath = [
+        {
+            int(layer)
+            for layer, off in zip(base.arrays["layer"], base.positions - site.position, strict=True)
+            if np.linalg.norm(off_cell(off[:2], base)) < 1e-3
+        }
+        for site in (first, second)
+    ]
+    top = len(base) - 1
+    assert top - 2 in beneath[0], "fcc: above the third layer"
+    assert top - 1 in beneath[1], "hcp: above the second layer"
+
+
+def off_cell(off, base):
+    plane = base.cell.array[:2, :2]
+    fraction = off @ np.linalg.inv(plane)
+    return (fraction - np.rint(fraction)) @ plane
 
 
 def test_nearest_neighbours_of_each_site_on_cu100():
@@ -163,6 +187,28 @@ def test_an_island_is_compact():
         bonds[arrangement] = len(neighbor_list("i", lithium, 2.6))
     assert bonds["island"] == 24, "a hexagon of seven has twelve bonds"
     assert bonds["random"] < 24
+
+
+def test_an_element_without_a_default_needs_its_lattice_constant_for_many_layers_alone():
+    base = slab("Cu", (1, 1, 1), thickness=6)
+    assert (li_on_cu(base, 0.5, symbol="Na").symbols == "Na").sum() == 4
+    with pytest.raises(StructureError, match="no lattice constant is known here for Na.*adatom_a"):
+        li_on_cu(base, 2, symbol="Na")
+    layers = li_on_cu(base, 2, symbol="Na", adatom_a=4.29, height=2.5)
+    z = np.unique(layers.positions[layers.symbols == "Na", 2].round(6))
+    area = np.linalg.norm(np.cross(*base.cell.array[:2]))
+    assert np.diff(z) * area == pytest.approx(4.29**3 / 2, abs=1e-4)
+
+
+@pytest.mark.parametrize("miller", [(1, 1, 1), (1, 1, 0), (2, 1, 1), (3, 1, 0)], ids=str)
+def test_many_layers_are_apart(miller):
+    layers = li_on_cu(slab("Cu", miller, thickness=10), 4, repeat=(2, 2, 1))
+    assert neighbor_list("d", layers, 4.0).min() > 1.75
+
+
+def test_many_layers_that_would_overlap_on_a_stepped_face_are_refused():
+    with pytest.raises(StructureError, match=r"atoms overlap: Li-Li at 1\.6.*or an interface"):
+        li_on_cu(slab("Cu", (3, 2, 1), thickness=10), 4)
 
 
 @pytest.mark.parametrize("coverage", [0, -1, float("nan"), 0.01])

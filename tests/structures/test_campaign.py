@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from culi_mlip.configuration import parse
+from culi_mlip.datasets.recipe import Recipe
 from culi_mlip.errors import RecipeError, StructureError
 from culi_mlip.structures import (
     Campaign,
@@ -23,10 +24,11 @@ from culi_mlip.structures import (
     surface_vacancies,
     thermal,
 )
+from culi_mlip.structures.campaign import LABELLING_KEYS
 
 # Of the ids and positions (1e-7 Å) of all structures, in their order. A change of this number
 # means that every dataset of the paper's campaign changes.
-PAPER_DIGEST = "795ed1b8664ea960"
+PAPER_DIGEST = "c70d73b3431b11d7"
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,28 @@ def test_disorder_follows_its_ideal_and_repeats():
         assert {e.parent for e in copies} == {ideal.uid}
         assert len({e.uid for e in copies}) == 3
     assert [e.uid for e in campaign(recipe)] == [e.uid for e in entries]
+
+
+def test_more_copies_leave_the_ideal_structures_as_they_are():
+    part = {"kind": "adlayer", "symbol": "Cu", "millers": [[1, 0, 0]], "thickness": 5}
+    part |= {"coverages": [0.3, 0.5, 0.7]}
+
+    def ideal(copies):
+        disorder = {"copies": copies, "rattle": [0.1]}
+        recipe = parse(Campaign, {"structures": [part | {"disorder": disorder}]}, "test")
+        return [e.uid for e in campaign(recipe) if "disorder" not in e.how]
+
+    assert ideal(0) == ideal(1) == ideal(3)
+
+
+def test_a_dataset_recipe_is_a_campaign_too_and_a_misspelt_key_is_not(tmp_path):
+    assert {*Recipe.model_fields} - {*Campaign.model_fields} == {*LABELLING_KEYS}
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("structures: [{kind: slab, symbol: Cu, millers: [[1, 1, 1]]}]\nsede: 1")
+    with pytest.raises(RecipeError, match="nearest valid key is 'seed'"):
+        list(campaign(recipe))
+    recipe.write_text(recipe.read_text().replace("sede: 1", "engine: {name: chgnet}"))
+    assert len(list(campaign(recipe))) == 1
 
 
 def test_other_metals_need_their_lattice_constant():

@@ -21,7 +21,7 @@ from culi_mlip.structures import (
     registry_shifts,
     slab,
 )
-from culi_mlip.structures.lattices import point_group
+from culi_mlip.structures.lattices import point_group, reduced_plane
 
 PAIRS = [("Li", (1, 0, 0), "Cu", (1, 0, 0)), ("Li", (1, 1, 0), "Cu", (1, 1, 1))]
 
@@ -100,8 +100,7 @@ def test_every_match_of_pymatgen_is_ours_up_to_equivalence(film, substrate):
     )
     for match in ours:
         assert_within(match, film, substrate, area, length, angle)
-    groups = point_group(plane(film)), point_group(plane(substrate))
-    found = np.array([_map(m.film, m.substrate) for m in ours]).reshape(-1, 2, 2)
+    expected = []
     zsl = ZSLGenerator(
         max_area_ratio_tol=area, max_area=max_area, max_length_tol=length, max_angle_tol=angle
     )
@@ -111,11 +110,62 @@ def test_every_match_of_pymatgen_is_ours_up_to_equivalence(film, substrate):
         areas = [np.linalg.norm(np.cross(*basis)) for basis in bases]
         if relative(*areas) > area or areas[1] > max_area:
             continue  # their area tolerance is one of area ratios
-        film_basis, substrate_basis = (
-            np.rint(basis[:, :2] @ np.linalg.inv(v[:, :2]))
-            for basis, v in zip(bases, vectors, strict=True)
+        expected.append(
+            [
+                np.rint(basis[:, :2] @ np.linalg.inv(v[:, :2]))
+                for basis, v in zip(bases, vectors, strict=True)
+            ]
         )
-        images = groups[0][:, None] @ _map(film_basis, substrate_basis) @ groups[1]
+    assert_all_found(expected, ours, film, substrate)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    film=planes(),
+    substrate=planes(),
+    long=st.integers(1, 15),
+    limits=st.sampled_from([(0.09, 0.09, 0.09), (0.05, 0.2, 0.1), (0.1, 0.05, 0.3)]),
+)
+def test_every_match_that_brute_force_finds_is_ours(film, substrate, long, limits):
+    """Try all integer matrices of a film for one substrate cell, a long one too."""
+    film, substrate = atoms_of(film), atoms_of(substrate)
+    basis = np.array([[1, 0], [0, long]])
+    target = basis @ plane(substrate)
+    if not np.allclose(reduced_plane(target), target):
+        return  # matches are judged by the substrate's reduced vectors
+    area, length, angle = limits
+    reach = int(np.linalg.norm(target[1]) / (1 - length) / np.linalg.norm(plane(film)[0])) * 2 + 2
+    rows = np.array(list(itertools.product(range(-reach, reach + 1), repeat=2)))
+    lengths = np.linalg.norm(rows @ plane(film), axis=1)
+    first, second = (
+        rows[(lengths > 0) & (np.abs(lengths - t) <= length * np.maximum(lengths, t))]
+        for t in np.linalg.norm(target, axis=1)
+    )
+    expected = [
+        np.array([u, v])
+        for u in first
+        for v in second
+        if (det := round(u[0] * v[1] - u[1] * v[0]))
+        and relative(abs(det * np.linalg.det(plane(film))), np.linalg.det(target)) <= area
+        and relative(metric([u, v] @ plane(film))[2], metric(target)[2]) <= angle
+    ]
+    ours = lattice_matches(
+        film,
+        substrate,
+        max_area=np.linalg.det(target) + 1e-6,
+        area_tolerance=area,
+        length_tolerance=length,
+        angle_tolerance=angle,
+    )
+    assert_all_found([(u, basis) for u in expected], ours, film, substrate)
+
+
+def assert_all_found(expected, ours, film, substrate):
+    """Say that each pair of bases is one of the matches, up to symmetry of the two lattices."""
+    groups = point_group(plane(film)), point_group(plane(substrate))
+    found = np.array([_map(m.film, m.substrate) for m in ours]).reshape(-1, 2, 2)
+    for bases in expected:
+        images = groups[0][:, None] @ _map(*bases) @ groups[1]
         off = np.abs(images[:, :, None] - found).max(axis=(-1, -2))
         assert off.min(initial=1.0) < 1e-6, bases
 
