@@ -84,4 +84,5 @@ def _dry_run(recipe: Recipe, out: Path) -> None:
     sheet = out / "contact_sheet.png"
     write_bytes(sheet, png(contact_sheet([(title(e), e.atoms) for e in found.examples])))
     console.out.print(f"Structures: {found.structures}")
+    console.out.print(f"Table: {found.table}")
     console.out.print(f"Contact sheet: {sheet}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ase.io
+import numpy as np
 
 from culi_mlip.files import atomic_path
 from culi_mlip.structures import Campaign, Entry, campaign
@@ -51,11 +54,14 @@ class Preview:
         The first few ideal structures of each kind and element.
     structures
         File with all of them, extended XYZ.
+    table
+        File with one row for each, CSV.
     """
 
     counts: list[KindCount]
     examples: list[Entry]
     structures: Path
+    table: Path
 
 
 def preview(
@@ -72,7 +78,9 @@ def preview(
     recipe
         What to build.
     out
-        The folder; it gets ``structures.extxyz``.
+        The folder; it gets ``structures.extxyz`` and ``structures.csv``: id, kind, title, parent,
+        atoms, fixed atoms, area of the cell in the plane (Å²), thickness and empty height of
+        slabs (Å), and how each was made (JSON).
     examples
         How many structures of each kind and element to return.
     progress
@@ -85,11 +93,18 @@ def preview(
     OutputError
         If the folder cannot be written.
     """
-    file = Path(out) / "structures.extxyz"
+    file, table = (Path(out) / f"structures.{suffix}" for suffix in ("extxyz", "csv"))
     sizes: dict[str, list[int]] = {}
     ids: dict[str, set[str]] = {}
     shown: dict[tuple[Any, ...], list[Entry]] = {}
-    with atomic_path(file) as temporary, temporary.open("w", encoding="utf-8") as stream:
+    with (
+        atomic_path(file) as new_file,
+        atomic_path(table) as new_table,
+        new_file.open("w", encoding="utf-8") as stream,
+        new_table.open("w", encoding="utf-8", newline="") as rows,
+    ):
+        writer = csv.DictWriter(rows, _COLUMNS)
+        writer.writeheader()
         for entry in campaign(recipe, progress=progress):
             sizes.setdefault(entry.kind, []).append(len(entry.atoms))
             ids.setdefault(entry.kind, set()).add(entry.uid)
@@ -98,8 +113,8 @@ def preview(
                 part = shown.setdefault(like, [])
                 if len(part) < examples:
                     part.append(entry)
+            writer.writerow(_row(entry))
             frame = entry.atoms.copy()
-            frame.set_constraint()
             frame.info = {"uid": entry.uid, "kind": entry.kind, "title": title(entry)}
             if entry.parent:
                 frame.info["parent"] = entry.parent
@@ -114,7 +129,40 @@ def preview(
         )
         for kind, numbers in sizes.items()
     ]
-    return Preview(counts, [entry for part in shown.values() for entry in part], file)
+    return Preview(counts, [entry for part in shown.values() for entry in part], file, table)
+
+
+_COLUMNS = (
+    "uid",
+    "kind",
+    "title",
+    "parent",
+    "atoms",
+    "fixed",
+    "area_A2",
+    "thickness_A",
+    "vacuum_A",
+    "how",
+)
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    atoms = entry.atoms
+    row = {
+        "uid": entry.uid,
+        "kind": entry.kind,
+        "title": title(entry),
+        "parent": entry.parent,
+        "atoms": len(atoms),
+        "fixed": sum(len(constraint.index) for constraint in atoms.constraints),
+        "how": json.dumps(dict(entry.how)),
+    }
+    if not atoms.pbc.all():
+        thickness = float(np.ptp(atoms.positions[:, 2]))
+        row["area_A2"] = round(float(np.linalg.norm(np.cross(*atoms.cell.array[:2]))), 4)
+        row["thickness_A"] = round(thickness, 4)
+        row["vacuum_A"] = round(float(atoms.cell[2, 2]) - thickness, 4)
+    return row
 
 
 def title(entry: Entry) -> str:

@@ -135,10 +135,12 @@ def heights(profiles: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64
 
 
 def snapshots(frames: Mapping[str, Atoms]) -> Figure:
-    """Return side views and top views of some frames, titled by their keys."""
+    """Return side views and top views of some frames, titled by their keys, on one scale."""
     figure = Figure(figsize=(3.4 * len(frames), 5.6), layout="constrained")
-    columns = figure.subplots(2, len(frames), squeeze=False)
-    for column, (title, atoms) in enumerate(frames.items()):
+    columns = figure.subplots(2, len(frames), squeeze=False, sharex="row", sharey="row")
+    for column, (title, frame) in enumerate(frames.items()):
+        atoms = frame.copy()
+        atoms.wrap(eps=0.05)  # an atom that vibrates about the edge stays where it was
         columns[0][column].set_title(title, fontsize=10, color=INK)
         _draw(columns[0][column], atoms, (0, 2), depth=1, sign=-1)
         _draw(columns[1][column], atoms, (0, 1), depth=2, sign=1)
@@ -181,23 +183,33 @@ def _tiled(atoms: Atoms, width: float = 8.0) -> Atoms:
 
 
 def _draw(axes: Axes, atoms: Atoms, plane: tuple[int, int], depth: int, sign: int) -> None:
-    """Draw atoms as discs, the farthest first; `sign` says which end of `depth` is near."""
-    from matplotlib.patches import Circle
+    """Draw atoms as discs, the farther the darker; `sign` says which end of `depth` is near."""
+    from matplotlib.collections import EllipseCollection
+    from matplotlib.colors import to_rgb
 
-    order = np.argsort(sign * atoms.positions[:, depth])
-    for atom in atoms[order]:
-        axes.add_patch(
-            Circle(
-                atom.position[list(plane)],
-                0.9 * covalent_radii[atom.number],
-                facecolor=COLOURS.get(atom.symbol, "0.6"),
-                edgecolor="white",
-                lw=0.6,
-            )
-        )
-    low = atoms.positions[:, list(plane)].min(axis=0) - 2
-    high = atoms.positions[:, list(plane)].max(axis=0) + 2
-    axes.set_xlim(low[0], high[0])
-    axes.set_ylim(low[1], high[1])
+    near = sign * atoms.positions[:, depth]
+    order = np.argsort(near)
+    diameters = 1.8 * covalent_radii[atoms.numbers[order]]
+    light = 1 - 0.5 * np.clip((near.max() - near[order]) / 8.0, 0, 1)
+    colours = np.array([to_rgb(COLOURS.get(s, "0.6")) for s in atoms.symbols])[order]
+    discs = EllipseCollection(
+        diameters,
+        diameters,
+        0.0,
+        units="xy",
+        offsets=atoms.positions[order][:, list(plane)],
+        offset_transform=axes.transData,
+        facecolors=colours * light[:, None],
+        edgecolors="white",
+        linewidths=0.6,
+    )
+    axes.add_collection(discs, autolim=False)
+    seen = atoms.positions[:, list(plane)]
+    if depth == 2 and np.allclose(atoms.cell.array[:2, 2], 0):
+        cell = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]) @ atoms.cell.array[:2, :2]
+        axes.plot(*cell.T, color=INK, lw=0.6, ls=":")
+        seen = np.vstack([seen, cell])
+    axes.update_datalim([seen.min(axis=0) - 2, seen.max(axis=0) + 2])
+    axes.autoscale_view()
     axes.set_aspect("equal")
     axes.axis("off")

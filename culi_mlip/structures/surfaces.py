@@ -156,18 +156,18 @@ def adsorption_sites(slab: Atoms) -> list[Site]:
         images = operations[0] @ fraction + operations[1]
         if not any(_is_among(other, site, images, inverse) for other in distinct):
             distinct.append(site)
-    return sorted(distinct, key=lambda site: (_rank(site), *_openness(site, slab)))
+    atoms = _patch(slab.positions, slab.cell.array)
+    return sorted(distinct, key=lambda site: (_rank(site), *_openness(site, atoms)))
 
 
 def _rank(site: Site) -> tuple[int, float, int]:
     return ("top", "bridge", "hollow").index(site.kind), -round(site.position[2], 3), site.atoms
 
 
-def _openness(site: Site, slab: Atoms) -> list[float]:
-    """Distances to the nearby atoms, nearest first, negative: the most open site sorts first."""
-    probe = slab + Atoms("X", positions=[site.position])
-    i, distances = neighbor_list("id", probe, 2 * neighbor_list("d", slab, 6.0).min())
-    return (-np.sort(distances[i == len(slab)]).round(3)).tolist()
+def _openness(site: Site, atoms: NDArray[np.float64]) -> list[float]:
+    """Distances to the twelve nearest atoms, negative: the most open site sorts first."""
+    distances = np.sort(np.linalg.norm(atoms - site.position, axis=1))
+    return (-distances[:12].round(3)).tolist()
 
 
 def _is_among(
@@ -216,7 +216,7 @@ def _circumcentre(triangle: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _patch(positions: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Positions in enough periodic images for every polygon that touches the cell."""
+    """Positions in enough periodic images for all polygons and neighbours of points in the cell."""
     plane = cell[:2, :2]
     reach = np.linalg.norm(reduced_plane(plane), axis=1).sum()  # no hole is wider than that
     spacing = abs(np.linalg.det(plane)) / np.linalg.norm(plane[::-1], axis=1)

@@ -1,5 +1,7 @@
 """Dry runs and pictures of structures, as users type them."""
 
+import csv
+import json
 import re
 
 import ase.io
@@ -30,6 +32,7 @@ def test_dry_run_counts_draws_and_labels_nothing(culi, tmp_path):
     assert re.search(r"adatom\s+4\s+4\s+65 to 65\s+17", done.stdout)
     assert {p.name for p in (tmp_path / "dry").iterdir()} == {
         "structures.extxyz",
+        "structures.csv",
         "contact_sheet.png",
     }
     assert (tmp_path / "dry/contact_sheet.png").read_bytes().startswith(PNG)
@@ -38,6 +41,15 @@ def test_dry_run_counts_draws_and_labels_nothing(culi, tmp_path):
     assert frames[2].info["title"] == "Li on Cu(111), adatom top"
     assert frames[2].info["parent"] == frames[0].info["uid"]
     assert all(a.calc is None for a in frames)
+    assert len(frames[0].constraints[0].index) == 12
+    with (tmp_path / "dry/structures.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["uid"] for row in rows] == [a.info["uid"] for a in frames]
+    cu = rows[0]
+    assert (cu["title"], cu["atoms"], cu["fixed"]) == ("Cu(111), slab", "16", "12")
+    assert float(cu["thickness_A"]) == pytest.approx(15 * 3.578 / 3**0.5, abs=1e-3)
+    assert float(cu["vacuum_A"]) == pytest.approx(30)
+    assert json.loads(rows[2]["how"])["site"] == "top"
 
 
 def test_dry_run_of_the_default_recipe_names_disordered_structures_too(culi, tmp_path):

@@ -1,5 +1,8 @@
 """Slabs: layers, thickness, vacuum, constraint, and the symmetry that makes the faces equal."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import spglib
@@ -34,6 +37,19 @@ def test_every_slab_is_as_thick_as_asked_with_two_equivalent_faces(symbol, mille
         (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=1e-4
     )
     assert any((r == -np.eye(3)).all() for r in symmetry["rotations"]), "inversion"
+
+
+def test_table_of_the_docs_is_that_of_the_slabs():
+    page = (Path(__file__).parents[2] / "docs/structures.md").read_text()
+    rows = re.findall(r"^\| \((\d)(\d)(\d)\) \| (.*) \|$", page, re.MULTILINE)
+    assert [tuple(map(int, row[:3])) for row in rows] == MILLERS
+    for (*miller, values), family in zip(rows, MILLERS, strict=True):
+        expected = []
+        for symbol in ("Cu", "Li"):
+            atoms = slab(symbol, family)
+            thickness = f"{np.ptp(atoms.positions[:, 2]):.2f}"
+            expected += [str(len(atoms)), thickness, str(len(atoms.constraints[0].index))]
+        assert values.split(" | ") == expected, miller
 
 
 @pytest.mark.parametrize("symbol", ["Cu", "Li"])
