@@ -15,13 +15,15 @@ from culi_mlip.files import write_text
 
 _PAGE = """<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>
 <style>body {{ margin: 0; font: 15px system-ui, sans-serif }}
-#meta, #map {{ display: none }} #structure {{ height: 82vh }} #info {{ height: 16vh }}</style>
+#meta, #map {{ display: none }} #structure {{ height: 80vh; width: 60vh; margin: auto }} #info {{ height: 18vh }}</style>
 <body><div id=meta></div><div id=structure></div><div id=info></div>
 <script>{library}</script>
 <script>Chemiscope.StructureVisualizer.load(
   {{ meta: "meta", structure: "structure", info: "info" }}, {dataset});</script>
 </body></html>
 """
+
+_VIEW = {"bonds": False, "spaceFilling": True, "unitCell": True, "supercell": [3, 3, 1]}
 
 
 def write_viewer(
@@ -54,8 +56,9 @@ def write_viewer(
 
     page = Path(path)
     dataset = chemiscope.create_input(
-        structures=list(frames),
+        structures=[_upright(atoms) for atoms in frames],
         metadata={"name": page.stem},
+        settings={"structure": [_VIEW]},
         properties={
             name: {"target": "structure", "values": list(values)}
             for name, values in properties.items()
@@ -69,3 +72,10 @@ def write_viewer(
     )
     write_text(page, text)
     return page
+
+
+def _upright(atoms: Atoms) -> Atoms:
+    """Return a copy that is seen from the side: the page looks along z."""
+    turned = atoms.copy()
+    turned.rotate(-80, "x", rotate_cell=True)
+    return turned
