@@ -15,7 +15,8 @@ from culi_mlip.files import write_text
 
 _PAGE = """<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>
 <style>body {{ margin: 0; font: 15px system-ui, sans-serif }}
-#meta, #map {{ display: none }} #structure {{ height: 80vh; width: 60vh; margin: auto }} #info {{ height: 18vh }}</style>
+#meta, #map {{ display: none }} #structure {{ height: 80vh; width: 60vh; margin: auto }}
+#info {{ height: 18vh }}</style>
 <body><div id=meta></div><div id=structure></div><div id=info></div>
 <script>{library}</script>
 <script>Chemiscope.StructureVisualizer.load(
