@@ -1,41 +1,83 @@
-"""The declaration of the quantum depth-infused circuit."""
+"""The declaration of the quantum depth-infused circuit: a list of gates."""
 
 # No `from __future__ import annotations` here: a dataclass with annotations as strings cannot
 # be loaded from a packaged model.
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import combinations
+from typing import Any, NamedTuple
 
 from culi_mlip.errors import CuliError
 
 MAX_QUBITS = 8
 """Widest circuit evaluated here: the cost of the layer grows as 4**n_qubits."""
 
+MAX_DEPTH = 8
+"""Deepest block."""
+
+_CHOICES = {
+    "encoding": ("X", "Y", "Z"),
+    "variational": ("X", "Y", "Z"),
+    "measurement": ("X", "Y", "Z"),
+    "entangler": ("ring", "chain", "all"),
+    "entangling_gate": ("CNOT", "CZ"),
+}
+
+
+class Gate(NamedTuple):
+    """One gate.
+
+    Attributes
+    ----------
+    name
+        "RX", "RY", "RZ", "CNOT" or "CZ".
+    wires
+        The qubit, or control and target.
+    weight
+        Index of the weight (of the flattened weights) that is a rotation's angle.
+    feature
+        Index of the feature that is a rotation's angle.
+    """
+
+    name: str
+    wires: tuple[int, ...]
+    weight: int | None = None
+    feature: int | None = None
+
 
 @dataclass(frozen=True)
 class Circuit:
     """A quantum depth-infused (QDI) circuit: data re-uploading on a lattice of features.
 
-    A variational block is `depth` times (RX(theta) on every qubit, then a ring of CNOTs
-    0→1→…→n-1→0). The circuit starts with one block on ``|0…0>``; then, for every row of the
-    lattice of features, RZ(x) encodes one feature on each qubit and another block follows.
-    The expectation value of Pauli Y is measured on every qubit.
+    A variational block is `depth` times (a rotation by a weight on every qubit, then the
+    entangling gates). The circuit starts with one block on ``|0…0>``; then, for every row of the
+    lattice of features, a rotation encodes one feature on each qubit and another block follows.
+    The expectation value of a Pauli operator is measured on every qubit.
 
     Parameters
     ----------
     n_qubits
-        Number of qubits, 2 to 8.
+        Number of qubits, 1 to 8.
     n_features
         Number of features (angles in radians). They fill the lattice row by row,
         `n_qubits` in a row; the last row is padded with zeros.
     depth
-        Number of RX-and-CNOT layers in a block, at least 1.
+        Number of rotation-and-entangler layers in a block, 1 to 8.
+    encoding, variational
+        Axis "X", "Y" or "Z" of the rotations by features and by weights.
+    entangler
+        Pairs that are entangled: "ring" (0→1→…→n-1→0), "chain" (the ring without its last) or
+        "all" (every i→j with i < j).
+    entangling_gate
+        "CNOT" or "CZ".
+    measurement
+        Pauli operator, "X", "Y" or "Z", that is measured on each qubit.
 
     Raises
     ------
     CuliError
-        If a size is out of range.
+        If a size is out of range or a choice is unknown.
 
     References
     ----------
@@ -47,14 +89,24 @@ class Circuit:
     n_qubits: int = 4
     n_features: int = 4
     depth: int = 3
+    encoding: str = "Z"
+    variational: str = "X"
+    entangler: str = "ring"
+    entangling_gate: str = "CNOT"
+    measurement: str = "Y"
 
     def __post_init__(self) -> None:
-        if not 2 <= self.n_qubits <= MAX_QUBITS:
-            raise CuliError(f"circuit with n_qubits={self.n_qubits}: give 2 to {MAX_QUBITS} qubits")
+        if not 1 <= self.n_qubits <= MAX_QUBITS:
+            raise CuliError(f"circuit with n_qubits={self.n_qubits}: give 1 to {MAX_QUBITS} qubits")
         if self.n_features < 1:
             raise CuliError(f"circuit with n_features={self.n_features}: give at least 1 feature")
-        if self.depth < 1:
-            raise CuliError(f"circuit with depth={self.depth}: give a depth of at least 1")
+        if not 1 <= self.depth <= MAX_DEPTH:
+            raise CuliError(f"circuit with depth={self.depth}: give a depth of 1 to {MAX_DEPTH}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise CuliError(
+                    f"circuit with {name}={getattr(self, name)!r}: choose {', '.join(choices)}"
+                )
 
     @property
     def n_rows(self) -> int:
@@ -73,9 +125,32 @@ class Circuit:
         return blocks * depth * qubits
 
     @property
-    def ring(self) -> list[tuple[int, int]]:
-        """(control, target) of the entangling CNOTs, in order of application."""
-        return [(q, (q + 1) % self.n_qubits) for q in range(self.n_qubits)]
+    def pairs(self) -> list[tuple[int, int]]:
+        """(control, target) of the entangling gates of a layer, in order of application."""
+        if self.entangler == "all":
+            return list(combinations(range(self.n_qubits), 2))
+        chain = [(q, q + 1) for q in range(self.n_qubits - 1)]
+        closed = self.entangler == "ring" and self.n_qubits > 1
+        return [*chain, (self.n_qubits - 1, 0)] if closed else chain
+
+    @property
+    def gates(self) -> list[Gate]:
+        """All gates in order of application: what every form of the circuit is made from."""
+        return [*self._block(0), *(gate for row in range(self.n_rows) for gate in self._row(row))]
+
+    def _row(self, row: int) -> Iterator[Gate]:
+        first = row * self.n_qubits
+        for qubit, feature in enumerate(range(first, min(first + self.n_qubits, self.n_features))):
+            yield Gate(f"R{self.encoding}", (qubit,), feature=feature)
+        yield from self._block(row + 1)
+
+    def _block(self, block: int) -> Iterator[Gate]:
+        for layer in range(self.depth):
+            first = (block * self.depth + layer) * self.n_qubits
+            for qubit in range(self.n_qubits):
+                yield Gate(f"R{self.variational}", (qubit,), weight=first + qubit)
+            for pair in self.pairs:
+                yield Gate(self.entangling_gate, pair)
 
     def qnode(self, device: str = "default.qubit", shots: int | None = None) -> Callable[..., Any]:
         """Return the same circuit as a PennyLane QNode.
@@ -91,27 +166,23 @@ class Circuit:
         -------
         callable
             ``qnode(features, weights)`` with features ``(..., n_features)`` and weights of
-            `weight_shape`; gives one expectation value ⟨Y⟩ a qubit.
+            `weight_shape`; gives one expectation value a qubit.
         """
         # torch.package follows plain imports, even here: packaged models must not need PennyLane.
         qml = importlib.import_module("pennylane")
-        wires = range(self.n_qubits)
-
-        def block(weights: Any) -> None:
-            for layer in weights:
-                for q in wires:
-                    qml.RX(layer[q], wires=q)
-                for control, target in self.ring:
-                    qml.CNOT(wires=[control, target])
+        observable = getattr(qml, f"Pauli{self.measurement}")
 
         def circuit(features: Any, weights: Any) -> list[Any]:
-            block(weights[0])
-            for row in range(self.n_rows):
-                first = row * self.n_qubits
-                for q, k in enumerate(range(first, min(first + self.n_qubits, self.n_features))):
-                    qml.RZ(features[..., k], wires=q)
-                block(weights[row + 1])
-            return [qml.expval(qml.PauliY(q)) for q in wires]
+            flat = qml.math.reshape(weights, (-1,))
+            for gate in self.gates:
+                operation = getattr(qml, gate.name)
+                if gate.weight is not None:
+                    operation(flat[gate.weight], wires=gate.wires)
+                elif gate.feature is not None:
+                    operation(features[..., gate.feature], wires=gate.wires)
+                else:
+                    operation(wires=gate.wires)
+            return [qml.expval(observable(q)) for q in range(self.n_qubits)]
 
         node = qml.QNode(circuit, qml.device(device, wires=self.n_qubits))
         return qml.set_shots(node, shots=shots) if shots else node

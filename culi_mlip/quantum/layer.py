@@ -1,22 +1,34 @@
-"""Batched state-vector evaluation of the QDI circuit in torch, in real arithmetic."""
+"""The QDI circuit as a torch module, in real arithmetic."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from culi_mlip.quantum.circuit import Circuit
+from culi_mlip.quantum.compiler import bits, compiled
+from culi_mlip.quantum.kernels import Lower, Raise, Rotate, phase_factors
+
+FOURIER_LIMIT = 5
+"""Most features of a single row for which the Fourier form is the faster one."""
 
 
 class QDILayer(torch.nn.Module):
     """The QDI circuit as a torch module, differentiable any number of times.
 
-    A complex state of 2**n amplitudes is held as a real vector, real parts first, so that
-    ``torch.compile`` and AOTInductor accept the layer; a unitary U then is the real matrix
-    [[Re U, -Im U], [Im U, Re U]]. A block of RX and CNOT gates is one such matrix for the whole
-    batch, built once a call (microseconds). The encoding RZ gates are diagonal, a phase for
-    each amplitude.
+    The weights are folded once a call, whatever the number of edges: each variational block
+    becomes one unitary. With one row of features, the expectation values are a trigonometric
+    polynomial with 3**n_features coefficients, found from the circuit's values at the angles 0,
+    π/2 and π of each feature and evaluated by one small matrix product. With more rows, or many
+    features, the state vector is propagated: a phase for each amplitude at each row, and the
+    block's unitary.
+
+    A complex number is two real ones throughout, so that ``torch.compile``, ``torch.export``
+    and AOTInductor take the layer. All constants are dyadic, exact in every precision.
 
     Parameters
     ----------
@@ -29,30 +41,39 @@ class QDILayer(torch.nn.Module):
     ⟨Y⟩ would vanish, and so would all gradients with respect to the features.
     """
 
-    z_signs: torch.Tensor
-    hadamard: torch.Tensor
-    measurement: torch.Tensor
-    permutation: torch.Tensor
+    bits: Tensor
+    first: Tensor
+    folded: Tensor
+    turned: Tensor
+    measurement: Tensor
+    grid: Tensor
 
     def __init__(self, circuit: Circuit) -> None:
         super().__init__()
         self.circuit = circuit
         self.weight = torch.nn.Parameter(2 * math.pi * torch.rand(circuit.weight_shape))
-        n = circuit.n_qubits
-        dtype = self.weight.dtype
-        bits = (torch.arange(2**n)[:, None] >> torch.arange(n - 1, -1, -1)) & 1
-        # All constants are 0 or ±1, exact in every precision; norms are powers of two.
-        hadamard = _kronecker_power(torch.tensor([[1, 1], [1, -1]]), n)
-        y_to_z = _kronecker_power(torch.tensor([[1, -1j], [1, 1j]]), n)
-        # Eigenvalue of Pauli Z on each qubit (columns) for each basis state (rows).
-        self.register_buffer("z_signs", (1 - 2 * bits).to(dtype), persistent=False)
-        self.register_buffer("hadamard", hadamard.to(dtype), persistent=False)
-        self.register_buffer(
-            "measurement", _real(y_to_z.real.to(dtype), y_to_z.imag.to(dtype)), persistent=False
-        )
-        self.register_buffer("permutation", _cnot_ring(circuit), persistent=False)
+        n, depth = circuit.n_qubits, circuit.depth
+        program = compiled(circuit)
+        state_bits = bits(n)
+        # Each block: a constant before its first diagonal, one after each of its diagonals.
+        starts = np.arange(circuit.n_rows + 1) * (depth + 1)
+        after = program.constants[(starts[:, None] + 1 + np.arange(depth))]
+        self._constant("bits", state_bits)
+        self._constant("first", _real(program.constants[starts]))
+        self._constant("folded", _real(after))
+        self._constant("turned", _real(1j * after))
+        signs = program.norm * (1 - 2 * state_bits.T)
+        self._constant("measurement", np.hstack([signs, signs]))
+        self.rows = [
+            [qubit for qubit, feature in enumerate(indices) if feature >= 0]
+            for kind, indices in program.sources
+            if kind == "feature"
+        ]
+        self.is_fourier = circuit.n_rows == 1 and circuit.n_features <= FOURIER_LIMIT
+        if self.is_fourier:
+            self._constant("grid", _grid_phases(circuit.n_features, state_bits))
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """Evaluate the circuit.
 
         Parameters
@@ -62,62 +83,89 @@ class QDILayer(torch.nn.Module):
 
         Returns
         -------
-        torch.Tensor
-            ⟨Y⟩ of each qubit, shape ``(batch, n_qubits)``, each in [-1, 1].
+        Tensor
+            Expectation value of each qubit, shape ``(batch, n_qubits)``, each in [-1, 1].
         """
-        n, size = self.circuit.n_qubits, 2**self.circuit.n_qubits
-        rows = self.circuit.n_rows
-        padded = torch.nn.functional.pad(features, (0, rows * n - self.circuit.n_features))
+        angles = features.T.contiguous()
+        values = self._fourier(angles) if self.is_fourier else self._state_vector(angles)
+        return values.T
+
+    def coefficients(self) -> Tensor:
+        """Return the Fourier coefficients of a circuit with one row of features.
+
+        Returns
+        -------
+        Tensor, shape (3,) * n_features + (n_qubits,)
+            Of the products of 1, cos x, sin x of each feature.
+        """
+        first, block = self._blocks()
+        re, im = first[:, :1].unflatten(0, (2, -1))
+        cos, sin = self.grid
+        amplitudes = block @ torch.cat([re * cos - im * sin, im * cos + re * sin])
+        values = self.measurement @ amplitudes.square()
+        for _ in range(self.circuit.n_features):  # the last feature first, until all have cycled
+            at_0, at_90, at_180 = values.unflatten(-1, (-1, 3)).unbind(-1)
+            mean, cosine = (at_0 + at_180) / 2, (at_0 - at_180) / 2
+            parts = torch.stack([mean, cosine, at_90 - mean])
+            values = parts.movedim(0, 1).flatten(1)
+        return values.T.unflatten(0, (3,) * self.circuit.n_features)
+
+    def _fourier(self, angles: Tensor) -> Tensor:
+        with torch.no_grad():
+            cos, sin = angles.cos(), angles.sin()
+        terms = angles.new_ones(1, angles.shape[-1])
+        last = self.circuit.n_features - 1
+        for k in range(last):
+            terms = Raise.apply(terms, angles[k], cos[k], sin[k]).flatten(0, 1)
+        # Each new factor became the slowest index: all features but the last, backwards.
+        order = [last, last + 1, *reversed(range(last))]
+        matrix = self.coefficients().permute(order).reshape(3 * self.circuit.n_qubits, -1)
+        products = (matrix @ terms).unflatten(0, (3, -1))
+        return Lower.apply(products, angles[last], cos[last], sin[last])
+
+    def _state_vector(self, angles: Tensor) -> Tensor:
+        with torch.no_grad():
+            cos, sin = angles.cos(), angles.sin()
         blocks = self._blocks()
-        state = blocks[0, :, 0]  # the first block on |0…0>
-        for row in range(rows):
-            re, im = state[..., :size], state[..., size:]
-            phase = -0.5 * padded[:, row * n : (row + 1) * n] @ self.z_signs.T
-            cos, sin = torch.cos(phase), torch.sin(phase)
-            encoded = torch.cat([re * cos - im * sin, re * sin + im * cos], dim=-1)
-            state = encoded @ blocks[row + 1].T
-        # Measure Z in the basis in which it reads Y.
-        amplitudes = state @ self.measurement.T
-        return (amplitudes * amplitudes) @ (self.z_signs.repeat(2, 1) / size)
+        state = blocks[0][:, :1]
+        first = 0
+        for qubits, block in zip(self.rows, blocks[1:], strict=True):
+            row = slice(first, first + len(qubits))
+            with torch.no_grad():
+                phases = phase_factors(cos[row], sin[row], qubits, self.circuit.n_qubits)
+            state = Rotate.apply(
+                state.unflatten(0, (2, -1)), angles[row], self.bits[:, qubits], phases, 1
+            )
+            state = block @ state.flatten(0, 1)
+            first += len(qubits)
+        return self.measurement @ state.square()
 
-    def _blocks(self) -> torch.Tensor:
-        """All variational blocks as real matrices, shape (blocks, 2·2**n, 2·2**n).
+    def _blocks(self) -> tuple[Tensor, ...]:
+        """All variational blocks as real matrices, each of shape (2·2**n, 2·2**n)."""
+        phase = (self.weight @ self.bits.T).repeat(1, 1, 2)[..., None, :]
+        # A constant times a diagonal exp(iφ): its columns times cos φ, i times them times sin φ.
+        factors = torch.addcmul(self.folded * phase.cos(), self.turned, phase.sin())
+        product = self.first
+        for factor in factors.unbind(1):
+            product = factor @ product
+        return product.unbind(0)
 
-        RX on every qubit is H diag(exp(-i z·θ/2)) H / 2**n with the unnormalised Hadamard
-        transform H, since RX = H RZ H; the ring of CNOTs permutes the rows.
-        """
-        half_angle = -0.5 * self.weight @ self.z_signs.T  # (blocks, depth, 2**n)
-        left = self.hadamard[self.permutation] / 2**self.circuit.n_qubits
-        layers = _real(
-            (left * torch.cos(half_angle)[..., None, :]) @ self.hadamard,
-            (left * torch.sin(half_angle)[..., None, :]) @ self.hadamard,
-        )
-        product = layers[:, 0]
-        for layer in range(1, self.circuit.depth):
-            product = layers[:, layer] @ product
-        return product
-
-
-def _real(re: torch.Tensor, im: torch.Tensor) -> torch.Tensor:
-    """The real matrix that acts on (real parts, imaginary parts) as re + i·im acts."""
-    return torch.cat([torch.cat([re, -im], dim=-1), torch.cat([im, re], dim=-1)], dim=-2)
+    def _constant(self, name: str, values: NDArray[np.number]) -> None:
+        tensor = torch.as_tensor(np.ascontiguousarray(values)).to(self.weight.dtype)
+        self.register_buffer(name, tensor, persistent=False)
 
 
-def _kronecker_power(matrix: torch.Tensor, power: int) -> torch.Tensor:
-    result = matrix
-    for _ in range(power - 1):
-        result = torch.kron(result, matrix)
-    return result
+def _real(matrices: NDArray[np.complex128]) -> NDArray[np.float64]:
+    """The real matrices that act on (real parts, imaginary parts) as complex ones act."""
+    re, im = matrices.real, matrices.imag
+    return np.block([[re, -im], [im, re]])
 
 
-def _cnot_ring(circuit: Circuit) -> torch.Tensor:
-    """Basis state (before the ring) that each basis state (after it) comes from."""
-    n = circuit.n_qubits
-    source = []
-    for after in range(2**n):
-        state = after
-        for control, target in reversed(circuit.ring):
-            if state >> (n - 1 - control) & 1:
-                state ^= 1 << (n - 1 - target)
-        source.append(state)
-    return torch.tensor(source)
+def _grid_phases(n_features: int, state_bits: NDArray[np.int64]) -> NDArray[np.int64]:
+    """exp(iφ) of all basis states with each feature at 0, π/2 and π, the last one fastest.
+
+    Shape (2, states, 3**n_features): real and imaginary parts, each 0 or ±1.
+    """
+    grid = np.indices((3,) * n_features).reshape(n_features, -1)
+    quarter_turns = (state_bits[:, :n_features] @ grid) % 4
+    return np.array([[1, 0, -1, 0], [0, 1, 0, -1]])[:, quarter_turns]

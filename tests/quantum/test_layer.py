@@ -1,77 +1,148 @@
 """The torch layer against PennyLane, an independent simulator."""
 
+import itertools
+
+import numpy as np
+import pennylane as qml
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from culi_mlip.errors import CuliError
 from culi_mlip.quantum import Circuit, QDILayer
 
-CIRCUITS = [
-    Circuit(n_qubits=4, n_features=4, depth=3),
-    Circuit(n_qubits=4, n_features=21, depth=2),
-    Circuit(n_qubits=2, n_features=3, depth=1),
-    Circuit(n_qubits=5, n_features=4, depth=2),
-]
+AXES = st.sampled_from("XYZ")
+N_EXAMPLES = 300
 
-
-@pytest.fixture(params=CIRCUITS, ids=str)
-def case(request):
-    torch.manual_seed(0)
-    circuit = request.param
-    layer = QDILayer(circuit).double()
-    features = torch.randn(7, circuit.n_features, dtype=torch.float64, requires_grad=True)
-    return circuit, layer, features
+circuits = st.builds(
+    lambda n_qubits, share, **choices: Circuit(
+        n_qubits=n_qubits, n_features=max(1, round(share * n_qubits)), **choices
+    ),
+    n_qubits=st.integers(1, 8),
+    share=st.floats(0.1, 3.0),
+    depth=st.integers(1, 8),
+    encoding=AXES,
+    variational=AXES,
+    measurement=AXES,
+    entangler=st.sampled_from(["ring", "chain", "all"]),
+    entangling_gate=st.sampled_from(["CNOT", "CZ"]),
+)
 
 
 def pennylane(circuit, features, weights):
     return torch.stack(circuit.qnode()(features, weights), dim=-1)
 
 
-def derivatives(outputs, features, weights):
-    """First derivatives, and second derivatives of a random projection of them."""
-    generator = torch.Generator().manual_seed(1)
-    direction = torch.randn(outputs.shape, generator=generator, dtype=outputs.dtype)
-    first = torch.autograd.grad((outputs * direction).sum(), [features, weights], create_graph=True)
-    projection = torch.randn(features.shape, generator=generator, dtype=outputs.dtype)
-    second = torch.autograd.grad((first[0] * projection).sum(), [features, weights])
-    return (*first, *second)
+def derivatives(outputs, features, weights, seed):
+    """Outputs, first and second derivatives along random directions of unit length."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def direction(like):
+        vector = torch.randn(like.shape, generator=generator, dtype=torch.float64)
+        return (vector / vector.norm()).to(like.dtype)
+
+    first = torch.autograd.grad(
+        (outputs * direction(outputs)).sum(), [features, weights], create_graph=True
+    )
+    second = torch.autograd.grad(
+        (first[0] * direction(features)).sum(), [features, weights], materialize_grads=True
+    )
+    return [outputs, *first, *second]
 
 
-def test_equals_pennylane_with_first_and_second_derivatives(case):
-    circuit, layer, features = case
-    ours = layer(features)
-    theirs = pennylane(circuit, features, layer.weight)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
-    for a, b in zip(
-        derivatives(ours, features, layer.weight),
-        derivatives(theirs, features, layer.weight),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+@settings(
+    max_examples=N_EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
+)
+@given(circuit=circuits, seed=st.integers(0, 2**31))
+def test_equals_pennylane_with_first_and_second_derivatives(circuit, seed):
+    torch.manual_seed(seed)
+    layer = QDILayer(circuit).double()
+    features = torch.randn(2, circuit.n_features, dtype=torch.float64, requires_grad=True)
+    ours = derivatives(layer(features), features, layer.weight, seed)
+    theirs = derivatives(pennylane(circuit, features, layer.weight), features, layer.weight, seed)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+    layer = layer.float()
+    single = features.detach().float().requires_grad_()
+    for a, b in zip(derivatives(layer(single), single, layer.weight, seed), theirs, strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a.double(), b, rtol=0, atol=1e-5)
 
 
-def test_single_precision_stays_single_and_agrees(case):
-    _, layer, features = case
-    exact = layer(features)
-    single = layer.float()(features.float())
-    assert single.dtype == torch.float32
-    torch.testing.assert_close(single.double(), exact, rtol=0, atol=1e-5)
-
-
-def test_expectation_values_are_bounded_and_periodic(case):
-    _, layer, features = case
+@pytest.mark.parametrize("n_features", [4, 21])
+def test_expectation_values_are_bounded_and_periodic(n_features):
+    layer = QDILayer(Circuit(n_features=n_features)).double()
+    features = torch.randn(7, n_features, dtype=torch.float64)
     outputs = layer(features)
     assert outputs.abs().max() <= 1 + 1e-12
-    torch.testing.assert_close(layer(features + 4 * torch.pi), outputs, rtol=0, atol=1e-12)
+    torch.testing.assert_close(layer(features + 2 * torch.pi), outputs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_features", [4, 21])
+def test_no_edges_and_a_single_edge(n_features):
+    layer = QDILayer(Circuit(n_features=n_features)).double()
+    features = torch.randn(3, n_features, dtype=torch.float64, requires_grad=True)
+    assert layer(features[:0]).shape == (0, 4)
+    (none,) = torch.autograd.grad(layer(features[:0]).sum(), features)
+    assert not none.any()
+    torch.testing.assert_close(layer(features[1:2])[0], layer(features)[1], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("n_features", [1, 3, 4])
+def test_coefficients_are_pennylanes(n_features):
+    circuit = Circuit(n_features=n_features, depth=2)
+    layer = QDILayer(circuit).double()
+    node = circuit.qnode()
+    weights = layer.weight.detach().numpy()
+    real = layer.coefficients().detach().numpy()
+    for qubit in range(circuit.n_qubits):
+        complex_ = qml.fourier.coefficients(
+            lambda x, q=qubit: node(np.array(x), weights)[q], n_features, 1
+        )
+        for frequency in itertools.product((0, 1, -1), repeat=n_features):
+            # exp(-ix), exp(ix) of numpy's transform; cos and sin of ours.
+            expected = 0
+            for term in itertools.product(range(3), repeat=n_features):
+                factor = 1
+                for w, t in zip(frequency, term, strict=True):
+                    factor *= {0: (1, 0, 0), 1: (0, 0.5, -0.5j), -1: (0, 0.5, 0.5j)}[w][t]
+                expected += factor * real[(*term, qubit)]
+            assert complex_[frequency] == pytest.approx(expected, abs=1e-12)
 
 
 def test_paper_circuit_has_24_parameters():
     assert Circuit(n_qubits=4, n_features=4, depth=3).n_weights == 24
 
 
+def test_both_forms_agree():
+    layer = QDILayer(Circuit(depth=2)).double()
+    assert layer.is_fourier
+    features = torch.randn(5, 4, dtype=torch.float64)
+    fourier = layer(features)
+    layer.is_fourier = False
+    torch.testing.assert_close(layer(features), fourier, rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize(
-    "sizes", [{"n_qubits": 1}, {"n_qubits": 9}, {"n_features": 0}, {"depth": 0}]
+    "wrong",
+    [
+        {"n_qubits": 0},
+        {"n_qubits": 9},
+        {"n_features": 0},
+        {"depth": 0},
+        {"depth": 9},
+        {"encoding": "W"},
+        {"variational": "x"},
+        {"measurement": 3},
+        {"entangler": "star"},
+        {"entangling_gate": "SWAP"},
+    ],
 )
-def test_impossible_sizes_are_refused(sizes):
-    with pytest.raises(CuliError, match=next(iter(sizes))):
-        Circuit(**sizes)
+def test_impossible_circuits_are_refused(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(CuliError, match=f"{name}={value!r}: (give|choose)"):
+        Circuit(**wrong)
