@@ -16,7 +16,7 @@ from culi_mlip.errors import RecipeError
 class Configuration(BaseModel):
     """Base of all settings that users write."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -43,13 +43,23 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError) as error:
+    except FileNotFoundError as error:
         raise RecipeError(f"{path} does not exist: give the path of a YAML file") from error
+    except IsADirectoryError as error:
+        raise RecipeError(f"{path} is a folder: give the path of a YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path} holds no mapping of keys to values: write `key: value` lines")
     return content
+
+
+_PLAIN = {  # pydantic's words that say nothing to a reader of YAML
+    "union_tag_not_found": "key {discriminator} is missing",
+    "union_tag_invalid": "{discriminator} {tag!r} is unknown: choose one of {expected_tags}",
+    "tuple_type": "give a list, in brackets",
+    "too_short": "give a list of at least {min_length}",
+}
 
 
 def parse(kind: type[AnyConfiguration], content: Any, name: str) -> AnyConfiguration:
@@ -66,5 +76,6 @@ def parse(kind: type[AnyConfiguration], content: Any, name: str) -> AnyConfigura
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        message = message[0].lower() + message[1:]
+        message = _PLAIN.get(first["type"], message[0].lower() + message[1:])
+        message = message.format(**first.get("ctx", {}))
         raise RecipeError(f"{name}, {place + ': ' if place else ''}{message}") from error

@@ -44,9 +44,12 @@ def show(source: Path, out: Path | None, most: int, viewer: bool) -> None:
       culi-mlip structures show data/structures.extxyz --viewer
     """
     from culi_mlip.cli import console
+    from culi_mlip.errors import OutputError
     from culi_mlip.files import read_structures, write_bytes
     from culi_mlip.report.figures import contact_sheet, png
 
+    if out and out.suffix != ".png":
+        raise OutputError(f"--out {out}: give a file that ends in .png")
     frames = read_structures(source)
     chosen = [
         round(i * (len(frames) - 1) / max(1, most - 1)) for i in range(min(most, len(frames)))

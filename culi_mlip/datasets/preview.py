@@ -15,6 +15,7 @@ import numpy as np
 
 from culi_mlip.files import atomic_path
 from culi_mlip.structures import Campaign, Entry, campaign
+from culi_mlip.structures.campaign import face
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def preview(
             frame.info = {"uid": entry.uid, "kind": entry.kind, "title": title(entry)}
             if entry.parent:
                 frame.info["parent"] = entry.parent
+            frame.info["how"] = dict(entry.how)
             ase.io.write(stream, frame, format="extxyz")
     counts = [
         KindCount(
@@ -166,19 +168,18 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 def title(entry: Entry) -> str:
-    """Return a short name of a structure, such as "Li on Cu(111), adatom hollow"."""
+    """Return a short name of a structure, such as "Li on Cu(111), adatom hollow 1"."""
     how = entry.how
     if "millers" in how:
-        faces = map(_face, how["symbols"], how["millers"])
+        faces = map(face, how["symbols"], how["millers"])
         name = " on ".join([*([how["adatom"]] if "adatom" in how else []), *faces])
     else:
         name = entry.atoms.get_chemical_formula()
-    details = [entry.kind]
-    for key, form in (("site", "{}"), ("coordination", "CN {}"), ("coverage", "{} ML")):
-        if key in how:
-            details.append(form.format(how[key]))
+    forms = {"site": "{}", "site_number": "{}", "coordination": "CN {}", "coverage": "{} ML"}
+    details = [entry.kind, *(form.format(how[key]) for key, form in forms.items() if key in how)]
+    disorder = how.get("disorder", {})
+    if "rattled" in disorder:
+        details.append(f"rattled {disorder['rattled']} Å")
+    if "thermal_K" in disorder:
+        details.append(f"at {disorder['thermal_K']:g} K")
     return f"{name}, {' '.join(details)}"
-
-
-def _face(symbol: str, miller: tuple[int, int, int]) -> str:
-    return f"{symbol}({''.join(str(i) for i in miller)})"

@@ -8,6 +8,7 @@ from io import BytesIO
 import numpy as np
 from ase import Atoms, units
 from ase.data import covalent_radii
+from ase.data.colors import jmol_colors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -191,7 +192,9 @@ def _draw(axes: Axes, atoms: Atoms, plane: tuple[int, int], depth: int, sign: in
     order = np.argsort(near)
     diameters = 1.8 * covalent_radii[atoms.numbers[order]]
     light = 1 - 0.5 * np.clip((near.max() - near[order]) / 8.0, 0, 1)
-    colours = np.array([to_rgb(COLOURS.get(s, "0.6")) for s in atoms.symbols])[order]
+    colours = np.array(
+        [to_rgb(COLOURS.get(atom.symbol, jmol_colors[atom.number])) for atom in atoms]
+    )[order]
     discs = EllipseCollection(
         diameters,
         diameters,

@@ -10,8 +10,9 @@ from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
 from culi_mlip.errors import StructureError
-from culi_mlip.structures.bulk import atomic_volume
-from culi_mlip.structures.checks import check_distances, check_symbol
+from culi_mlip.structures.bulk import atomic_volume, nearest_distance
+from culi_mlip.structures.checks import check_distances, check_numbers, check_symbol
+from culi_mlip.structures.lattices import reduced_plane
 from culi_mlip.structures.slabs import supercell
 from culi_mlip.structures.surfaces import Site, adsorption_sites
 
@@ -44,13 +45,14 @@ def adatoms(
     Raises
     ------
     StructureError
-        If the symbol is not an element or the height not positive.
+        If the symbol is not an element, the height not positive, or the adatom overlaps.
     """
     _check_adatom(symbol, height)
     base = supercell(slab, repeat)
     structures = []
     for site in adsorption_sites(slab):
         structure = _with_atoms(base, symbol, [_lifted(site, slab, height)])
+        check_distances(structure, 0.7, "raise height")
         structure.info["site"] = site.kind
         structures.append(structure)
     return structures
@@ -72,7 +74,8 @@ def li_on_cu(
     A monolayer is one adatom a primitive surface cell, in the first hollow of
     `adsorption_sites`: the fcc hollow of a (111) face, the one at the upper edge of a stepped
     face. Full layers are stacked from hollow to hollow, as far apart as keeps the adatoms'
-    volume that of their bulk; the last layer may be partial.
+    volume that of their bulk; the last layer may be partial. A full layer has the spacing of
+    the slab's atoms, so lithium on copper is 14 % closer in the plane than in its bulk.
 
     Parameters
     ----------
@@ -100,8 +103,7 @@ def li_on_cu(
         If the coverage is not positive or leaves no adatom in the cell, the arrangement is
         unknown, or atoms overlap (many layers on a stepped face).
     """
-    if not (coverage > 0 and math.isfinite(coverage)):
-        raise StructureError(f"coverage {coverage} of {symbol}: give a positive number")
+    check_numbers(coverage=coverage, above=0)
     if arrangement not in ("random", "island"):
         raise StructureError(f"arrangement '{arrangement}': choose random or island")
     _check_adatom(symbol, height)
@@ -117,8 +119,10 @@ def li_on_cu(
     top = slab.positions[slab.positions[:, 2].argmax()]
     area = abs(np.linalg.det(slab.cell.array[:2, :2]))
     n_layers = math.ceil(n_adatoms / len(cells))
-    spacing = atomic_volume(symbol, adatom_a) / area if n_layers > 1 else 0.0
-    step = np.array([*(hollow.position - top)[:2], spacing])
+    step = np.array([*(hollow.position - top)[:2], 0.0])
+    if n_layers > 1:
+        step[2] = atomic_volume(symbol, adatom_a) / area
+        _check_compression(slab, symbol, adatom_a)
     points = []
     for layer in range(n_layers):
         left = n_adatoms - layer * len(cells)
@@ -131,10 +135,20 @@ def li_on_cu(
     return covered
 
 
+def _check_compression(slab: Atoms, symbol: str, a: float | None) -> None:
+    """Refuse layers whose atoms would be much closer in the plane than in their bulk."""
+    spacing = np.linalg.norm(reduced_plane(slab.cell.array[:2, :2])[0])
+    bulk = nearest_distance(symbol, a)
+    if spacing < 0.8 * bulk:
+        raise StructureError(
+            f"full layers of {symbol} on {slab.symbols[0]} would have neighbours at {spacing:.2f} "
+            f"Å, {bulk:.2f} Å in its bulk: build an interface instead"
+        )
+
+
 def _check_adatom(symbol: str, height: float) -> None:
     check_symbol(symbol)
-    if not height > 0:
-        raise StructureError(f"adatom {symbol} at height {height} Å: give a positive height")
+    check_numbers(height=height, above=0)
 
 
 def _lifted(site: Site, slab: Atoms, height: float) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import quad
 
 from culi_mlip.errors import StructureError
-from culi_mlip.structures.checks import check_symbol
+from culi_mlip.structures.checks import check_integers, check_numbers, check_symbol
 
 LATTICE_CONSTANTS = {"Cu": 3.578, "Li": 3.414}
 """Cubic lattice constants in Å: equilibrium of CHGNet's r2SCAN model, the embedded engine."""
@@ -52,7 +52,7 @@ def lattice_constant(symbol: str, a: float | None = None) -> float:
     Raises
     ------
     StructureError
-        If `a` is not positive, or is not given for an element without a default.
+        If `a` is not above 1 Å, or is not given for an element without a default.
     """
     if a is None:
         if symbol not in LATTICE_CONSTANTS:
@@ -61,8 +61,7 @@ def lattice_constant(symbol: str, a: float | None = None) -> float:
                 "substrate_a of interfaces; adatom_a of adlayers)"
             )
         return LATTICE_CONSTANTS[symbol]
-    if not a > 0:
-        raise StructureError(f"lattice constant a={a} of {symbol}: give a positive length in Å")
+    check_numbers(a=a, above=1)
     return a
 
 
@@ -70,6 +69,12 @@ def atomic_volume(symbol: str, a: float | None = None) -> float:
     """Return the volume of an atom in the bulk crystal of an element in Å³."""
     atoms_a_cube = {"fcc": 4, "bcc": 2}[crystal_of(symbol)]
     return lattice_constant(symbol, a) ** 3 / atoms_a_cube
+
+
+def nearest_distance(symbol: str, a: float | None = None) -> float:
+    """Return the distance of nearest neighbours in the bulk crystal of an element in Å."""
+    in_cubes = {"fcc": 1 / 2**0.5, "bcc": 3**0.5 / 2}[crystal_of(symbol)]
+    return lattice_constant(symbol, a) * in_cubes
 
 
 def bulk_modulus(symbol: str) -> float:
@@ -114,6 +119,7 @@ def bulk(
         Periodic in three directions.
     """
     crystal = crystal_of(symbol)
+    check_integers("repeat", repeat, 3)
     unit = ase.build.bulk(symbol, crystal, a=lattice_constant(symbol, a), cubic=cubic)
     return unit * tuple(repeat)
 
@@ -127,18 +133,19 @@ def strained(atoms: Atoms, strain: ArrayLike) -> Atoms:
         Structure to strain; atoms keep their fractional positions.
     strain
         One number (the same along all axes), three (along x, y and z) or a 3×3 tensor.
-        Cell vectors v (rows) become v (1 + strain).
+        Cell vectors v (rows) become v (1 + strain), the vacuum of a slab too.
 
     Raises
     ------
     StructureError
         If the strain is not a number, 3 numbers or a 3×3 tensor, or turns the cell over.
     """
-    values = np.asarray(strain, dtype=float)
-    if values.shape not in {(), (3,), (3, 3)}:
-        raise StructureError(
-            f"strain of shape {values.shape}: give one number, three, or a 3×3 tensor"
-        )
+    try:
+        values = np.asarray(strain, dtype=float)
+    except ValueError:
+        values = np.full(2, np.nan)
+    if values.shape not in {(), (3,), (3, 3)} or not np.isfinite(values).all():
+        raise StructureError(f"strain {strain!r}: give one finite number, three, or a 3×3 tensor")
     tensor = values if values.ndim == 2 else np.diag(np.broadcast_to(values, 3))
     deformation = np.eye(3) + tensor
     if not np.linalg.det(deformation) > 0:
@@ -170,8 +177,7 @@ def thermal(atoms: Atoms, temperature: float, *, seed: int, min_distance: float 
         If the temperature is negative, an element has no Debye temperature here, or no draw
         keeps the atoms apart.
     """
-    if not temperature >= 0:
-        raise StructureError(f"temperature {temperature} K: give 0 or more")
+    check_numbers(temperature=temperature, min_distance=min_distance, least=0)
     sigma = {symbol: _debye_displacement(symbol, temperature) for symbol in set(atoms.symbols)}
     return _displaced(atoms, np.array([sigma[s] for s in atoms.symbols]), seed, min_distance, 100)
 
@@ -199,6 +205,7 @@ def rattled(
     StructureError
         If no draw keeps the atoms apart.
     """
+    check_numbers(sigma=sigma, min_distance=min_distance, least=0)
     return _displaced(atoms, np.full(len(atoms), sigma), seed, min_distance, attempts)
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from ase import Atoms
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from culi_mlip.configuration import Configuration, parse, read_yaml
+from culi_mlip.errors import StructureError
 from culi_mlip.structures.adsorbates import adatoms, li_on_cu
-from culi_mlip.structures.bulk import bulk, rattled, strained, thermal
+from culi_mlip.structures.bulk import bulk, lattice_constant, rattled, strained, thermal
 from culi_mlip.structures.defects import surface_vacancies
 from culi_mlip.structures.interfaces import join, registry_shifts
 from culi_mlip.structures.matching import first_match
@@ -193,6 +195,16 @@ class Campaign(Configuration):
     published: Mapping[str, int] = Field(default_factory=dict)
     seed: int = Field(0, ge=0)
 
+    @model_validator(mode="after")
+    def _published_kinds_are_built(self) -> Campaign:
+        kinds = {part.kind for part in self.structures}
+        for kind in self.published:
+            if kind not in kinds:
+                raise ValueError(
+                    f"published: no part is of kind '{kind}': use {', '.join(sorted(kinds))}"
+                )
+        return self
+
 
 def campaign(
     recipe: str | os.PathLike[str] | Campaign,
@@ -208,7 +220,7 @@ def campaign(
     ----------
     recipe
         "paper" for all static structures of Laskaris et al. (2026), section 3.2; the path of a
-        recipe; or a recipe.
+        recipe (YAML); or a recipe.
     progress
         Called with (parts done, parts in all) after each part of the recipe.
 
@@ -224,135 +236,177 @@ def campaign(
         content = read_yaml(path)
         static = {key: value for key, value in content.items() if key not in LABELLING_KEYS}
         recipe = parse(Campaign, static, f"recipe {path}")
+    return _stream(recipe, progress)
+
+
+def _stream(recipe: Campaign, progress: Callable[[int, int], None] | None) -> Iterator[Entry]:
     for number, part in enumerate(recipe.structures):
         # Draws of their own for disorder: more copies leave the ideal structures as they are.
         seeds = np.random.SeedSequence([recipe.seed, number]).spawn(2)
         ideal_rng, disorder_rng = map(np.random.default_rng, seeds)
-        for entry in _MAKERS[type(part)](part, ideal_rng):
-            ideal = _rounded(entry)
-            yield ideal
-            for moved, disorder in _disordered(ideal.atoms, part.disorder, disorder_rng):
-                how = {**ideal.how, "disorder": disorder}
-                yield _rounded(Entry(moved, part.kind, parent=ideal.uid, how=how))
+        for place, entries in _families(part, ideal_rng):
+            try:
+                for entry in entries:
+                    ideal = _rounded(entry)
+                    yield ideal
+                    for moved, disorder in _disordered(ideal.atoms, part.disorder, disorder_rng):
+                        how = {**ideal.how, "disorder": disorder}
+                        yield _rounded(Entry(moved, part.kind, parent=ideal.uid, how=how))
+            except StructureError as error:
+                raise StructureError(
+                    f"structures.{number} of the recipe, {part.kind} {place}: {error}"
+                ) from error
         if progress:
             progress(number + 1, len(recipe.structures))
 
 
+def _families(
+    part: BulkPart | SlabPart | InterfacePart, rng: np.random.Generator
+) -> Iterator[tuple[str, Iterator[Entry]]]:
+    """Yield the structures of each crystal, slab or pair of slabs, with its name."""
+    if isinstance(part, BulkPart):
+        yield part.symbol, _bulk(part, rng)
+    elif isinstance(part, InterfacePart):
+        for film, substrate in part.pairs:
+            name = f"{face(part.film, film)} on {face(part.substrate, substrate)}"
+            yield name, _interface(part, film, substrate)
+    else:
+        for miller in part.millers:
+            yield face(part.symbol, miller), _on_slab(part, miller, rng)
+
+
+def face(symbol: str, miller: Sequence[int]) -> str:
+    """Return the name of a face, such as "Cu(111)"."""
+    return f"{symbol}({''.join(str(i) for i in miller)})"
+
+
 def _bulk(part: BulkPart, rng: np.random.Generator) -> Iterator[Entry]:
     crystal = bulk(part.symbol, a=part.a, repeat=part.repeat)
+    how = {"symbols": (part.symbol,), "a": lattice_constant(part.symbol, part.a)}
     for strain in part.strains:
-        yield Entry(strained(crystal, strain), part.kind, how={"strain": strain})
+        yield Entry(strained(crystal, strain), part.kind, how={**how, "strain": strain})
     for size in part.shears:
         tensor = rng.uniform(-size, size, (3, 3))
         shear = (tensor + tensor.T) / 2
-        yield Entry(strained(crystal, shear), part.kind, how={"shear": size})
+        strain = shear.round(9).tolist()
+        yield Entry(strained(crystal, shear), part.kind, how={**how, "strain": strain})
 
 
-def _slab(part: SlabPart, rng: np.random.Generator) -> Iterator[Entry]:
-    for base in _bases(part):
-        atoms = supercell(base.atoms, part.repeat)
-        yield Entry(atoms, part.kind, how=base.how)
+def _on_slab(part: SlabPart, miller: Miller, rng: np.random.Generator) -> Iterator[Entry]:
+    """Yield the structures of a part that are made from one primitive slab."""
+    atoms = slab(
+        part.symbol,
+        miller,
+        a=part.a,
+        thickness=part.thickness,
+        vacuum=part.vacuum,
+        free_layers=part.free_layers,
+    )
+    how: dict[str, Any] = {
+        "symbols": (part.symbol,),
+        "millers": (miller,),
+        "a": lattice_constant(part.symbol, part.a),
+        "vacuum": part.vacuum,
+        "free_layers": part.free_layers,
+        "repeat": part.repeat,
+    }
+    base = _rounded(Entry(atoms, "slab", how=how))
+    for made, details in _variations(part, base.atoms, rng):
+        parent = "" if type(part) is SlabPart else base.uid
+        yield Entry(made, part.kind, parent=parent, how={**how, **details})
 
 
-def _vacancy(part: VacancyPart, rng: np.random.Generator) -> Iterator[Entry]:
-    for base in _bases(part):
-        for atoms in surface_vacancies(base.atoms, repeat=part.repeat):
-            yield _made_from(base, atoms, part, coordination=atoms.info["coordination"])
-
-
-def _adatom(part: AdatomPart, rng: np.random.Generator) -> Iterator[Entry]:
-    for base in _bases(part):
-        for atoms in adatoms(base.atoms, part.adatom, height=part.height, repeat=part.repeat):
-            yield _made_from(base, atoms, part, adatom=part.adatom, site=atoms.info["site"])
-
-
-def _adlayer(part: AdlayerPart, rng: np.random.Generator) -> Iterator[Entry]:
-    for base in _bases(part):
+def _variations(
+    part: SlabPart, base: Atoms, rng: np.random.Generator
+) -> Iterator[tuple[Atoms, dict[str, Any]]]:
+    """Yield what a part makes of a primitive slab, and how."""
+    if isinstance(part, VacancyPart):
+        for atoms in surface_vacancies(base, repeat=part.repeat):
+            yield atoms, {"coordination": atoms.info["coordination"]}
+    elif isinstance(part, AdatomPart):
+        options = {"adatom": part.adatom, "height": part.height}
+        structures = adatoms(base, part.adatom, height=part.height, repeat=part.repeat)
+        numbers: Counter[str] = Counter()
+        for atoms in structures:
+            site = atoms.info["site"]
+            numbers[site] += 1
+            yield atoms, {**options, "site": site, "site_number": numbers[site]}
+    elif isinstance(part, AdlayerPart):
         for coverage in part.coverages:
+            seed = int(rng.integers(2**31))
             atoms = li_on_cu(
-                base.atoms,
+                base,
                 coverage,
-                seed=int(rng.integers(2**31)),
+                seed=seed,
                 arrangement=part.arrangement,
                 repeat=part.repeat,
                 height=part.height,
                 symbol=part.adatom,
                 adatom_a=part.adatom_a,
             )
-            yield _made_from(base, atoms, part, adatom=part.adatom, coverage=coverage)
+            how = {"adatom": part.adatom, "coverage": coverage, "height": part.height}
+            yield atoms, {**how, "arrangement": part.arrangement, "seed": seed}
+    else:
+        yield supercell(base, part.repeat), {}
 
 
-def _interface(part: InterfacePart, rng: np.random.Generator) -> Iterator[Entry]:
-    for film_miller, substrate_miller in part.pairs:
-        film = slab(
-            part.film, film_miller, a=part.film_a, thickness=part.film_thickness, free_layers=None
-        )
-        substrate = slab(
-            part.substrate,
-            substrate_miller,
-            a=part.substrate_a,
-            thickness=part.substrate_thickness,
-            free_layers=None,
-        )
-        match = first_match(
+def _interface(
+    part: InterfacePart, film_miller: Miller, substrate_miller: Miller
+) -> Iterator[Entry]:
+    film = slab(
+        part.film, film_miller, a=part.film_a, thickness=part.film_thickness, free_layers=None
+    )
+    substrate = slab(
+        part.substrate,
+        substrate_miller,
+        a=part.substrate_a,
+        thickness=part.substrate_thickness,
+        free_layers=None,
+    )
+    match = first_match(
+        film,
+        substrate,
+        max_area=part.max_area,
+        area_tolerance=part.area_tolerance,
+        length_tolerance=part.length_tolerance,
+        angle_tolerance=part.angle_tolerance,
+    )
+    shifts = part.shifts
+    if shifts == "high-symmetry":
+        shifts = registry_shifts(film, substrate, match, strain=part.strain).tolist()
+    for shift in shifts:
+        atoms = join(
             film,
             substrate,
-            max_area=part.max_area,
-            area_tolerance=part.area_tolerance,
-            length_tolerance=part.length_tolerance,
-            angle_tolerance=part.angle_tolerance,
-        )
-        shifts = part.shifts
-        if shifts == "high-symmetry":
-            shifts = registry_shifts(film, substrate, match, strain=part.strain).tolist()
-        for shift in shifts:
-            atoms = join(
-                film,
-                substrate,
-                match,
-                gap=part.gap,
-                vacuum=part.vacuum,
-                strain=part.strain,
-                shift=shift,
-            )
-            how = {
-                "symbols": (part.film, part.substrate),
-                "millers": (film_miller, substrate_miller),
-                "film": _rounded(Entry(film, "slab")).uid,
-                "shift": shift,
-            }
-            parent = _rounded(Entry(substrate, "slab")).uid
-            yield Entry(atoms, part.kind, parent=parent, how=how | dict(atoms.info))
-
-
-def _bases(part: SlabPart) -> Iterator[Entry]:
-    """Primitive slab of each Miller index."""
-    for miller in part.millers:
-        atoms = slab(
-            part.symbol,
-            miller,
-            a=part.a,
-            thickness=part.thickness,
+            match,
+            gap=part.gap,
             vacuum=part.vacuum,
-            free_layers=part.free_layers,
+            strain=part.strain,
+            shift=shift,
         )
-        how = {"symbols": (part.symbol,), "millers": (miller,)}
-        yield _rounded(Entry(atoms, "slab", how=how))
-
-
-def _made_from(base: Entry, atoms: Atoms, part: SlabPart, **how: Any) -> Entry:
-    return Entry(atoms, part.kind, parent=base.uid, how={**base.how, **how})
+        how = {
+            "symbols": (part.film, part.substrate),
+            "millers": (film_miller, substrate_miller),
+            "film": _rounded(Entry(film, "slab")).uid,
+            "film_cell": match.film,
+            "substrate_cell": match.substrate,
+            "gap": part.gap,
+            "strained": part.strain,
+            "shift": shift,
+        }
+        parent = _rounded(Entry(substrate, "slab")).uid
+        yield Entry(atoms, part.kind, parent=parent, how=how | dict(atoms.info))
 
 
 def _disordered(
     atoms: Atoms, disorder: Disorder, rng: np.random.Generator
 ) -> Iterator[tuple[Atoms, dict[str, Any]]]:
     for copy in range(disorder.copies):
-        sigma = disorder.rattle[copy % len(disorder.rattle)]
-        yield rattled(atoms, sigma, seed=int(rng.integers(2**31))), {"rattled": sigma}
+        sigma, seed = disorder.rattle[copy % len(disorder.rattle)], int(rng.integers(2**31))
+        yield rattled(atoms, sigma, seed=seed), {"rattled": sigma, "seed": seed}
     for temperature in disorder.temperatures:
-        moved = thermal(atoms, temperature, seed=int(rng.integers(2**31)))
-        yield moved, {"thermal_K": temperature}
+        seed = int(rng.integers(2**31))
+        yield thermal(atoms, temperature, seed=seed), {"thermal_K": temperature, "seed": seed}
 
 
 def _rounded(entry: Entry) -> Entry:
@@ -361,13 +415,3 @@ def _rounded(entry: Entry) -> Entry:
     atoms.positions = atoms.positions.round(9) + 0.0  # no negative zeros
     atoms.cell[:] = atoms.cell.array.round(9) + 0.0
     return replace(entry, atoms=atoms)
-
-
-_MAKERS: dict[type, Callable[..., Iterator[Entry]]] = {
-    BulkPart: _bulk,
-    SlabPart: _slab,
-    VacancyPart: _vacancy,
-    AdatomPart: _adatom,
-    AdlayerPart: _adlayer,
-    InterfacePart: _interface,
-}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from culi_mlip.errors import StructureError
 from culi_mlip.structures.bulk import bulk_modulus
-from culi_mlip.structures.checks import check_distances
+from culi_mlip.structures.checks import check_distances, check_integers, check_numbers
 from culi_mlip.structures.lattices import integer_span
 from culi_mlip.structures.matching import LatticeMatch, first_match, plane_of, polar
 from culi_mlip.structures.slabs import slab, supercell
@@ -121,12 +121,14 @@ def join(
     Raises
     ------
     StructureError
-        If `strain` is unknown or atoms overlap.
+        If `strain` is unknown, a length is out of range, the match is not one of these slabs, or
+        atoms overlap.
     """
-    if not (vacuum > 0 and gap > 0):
-        raise StructureError(
-            f"interface with gap {gap} Å and vacuum {vacuum} Å: give positive lengths"
-        )
+    check_numbers(gap=gap, vacuum=vacuum, above=0)
+    check_numbers(min_bond=min_bond, least=0)
+    if np.shape(shift) != (2,):
+        raise StructureError(f"shift={shift!r}: give two numbers")
+    check_numbers(**dict(zip(("shift[0]", "shift[1]"), shift, strict=True)))
     share = _film_share(film, substrate, strain)
     film, substrate = _with_layers(film), _with_layers(substrate)
     if np.linalg.det(match.film @ plane_of(film)) < 0:
@@ -134,6 +136,11 @@ def join(
     above, below = supercell(film, match.film), supercell(substrate, match.substrate)
     start, end = plane_of(above), plane_of(below)
     rotation, stretch = polar(np.linalg.solve(start, end))
+    if not np.allclose(stretch - np.eye(2), match.strain, atol=1e-6):
+        raise StructureError(
+            "the match belongs to other slabs: give join the film and the substrate, in this "
+            "order, that were matched"
+        )
     deformation = {
         "film": _power(stretch, share),
         "substrate": _power(stretch, share - 1.0),
@@ -157,7 +164,9 @@ def join(
         f"{side}_strain": _components(to_x.T @ tensor @ to_x - np.eye(2))
         for side, tensor in deformation.items()
     }
-    check_distances(both, min_bond, "raise gap, or choose another shift or match")
+    check_distances(
+        both, min_bond, "raise gap, choose another shift or match, or check the lattice constants"
+    )
     return both
 
 
@@ -188,12 +197,14 @@ def registry_shifts(
         In units of the substrate's two vectors; the first is (0, 0).
     """
     layer, basis = np.array(match.film), np.array(match.substrate)
+    if grid is not None:
+        check_integers("grid", grid, 1)
     # The lattice that film and substrate span, in units of the substrate's vectors.
     film_vectors = np.linalg.solve(layer, basis)
     n_film = abs(round(np.linalg.det(layer)))
     span = integer_span(np.vstack([n_film * np.eye(2), n_film * film_vectors])) / n_film
     if grid is None:
-        sites = [site.position for site in adsorption_sites(substrate)]
+        sites = [site.position for site in adsorption_sites(substrate, distinct=False)]
         top = substrate.positions[_edge_atom(substrate, lowest=False)]
         points = (np.array(sites) - top)[:, :2] @ np.linalg.inv(plane_of(substrate))
     else:
@@ -208,7 +219,8 @@ def registry_shifts(
         off = (images[:, i, None] - points[chosen]) @ to_span
         if not (np.abs(off - np.rint(off)).max(axis=-1) < 1e-4).any():
             chosen.append(i)
-    return np.asarray(points[chosen])
+    inside = points[chosen] @ to_span
+    return np.asarray((inside - np.floor(inside + 1e-6)).round(9) @ span) + 0.0
 
 
 def _film_share(film: Atoms, substrate: Atoms, strain: str) -> float:

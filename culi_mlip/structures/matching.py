@@ -13,6 +13,7 @@ from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
 from culi_mlip.errors import StructureError
+from culi_mlip.structures.checks import check_numbers
 from culi_mlip.structures.lattices import (
     Matrix,
     distinct_superlattices,
@@ -113,7 +114,7 @@ def lattice_matches(
     ----------
     Zur and McGill, J. Appl. Phys. 55, 378 (1984).
     """
-    limits = _limits(area_tolerance, length_tolerance, angle_tolerance)
+    limits = _limits(max_area, area_tolerance, length_tolerance, angle_tolerance)
     return list(_matches(plane_of(film), plane_of(substrate), max_area, limits))
 
 
@@ -138,7 +139,7 @@ def first_match(
     StructureError
         If there is none (the message tells the nearest miss) or a tolerance is out of its range.
     """
-    limits = _limits(area_tolerance, length_tolerance, angle_tolerance)
+    limits = _limits(max_area, area_tolerance, length_tolerance, angle_tolerance)
     planes = plane_of(film), plane_of(substrate)
     match = next(_matches(*planes, max_area, limits), None)
     if match is None:
@@ -150,8 +151,20 @@ def first_match(
 
 
 def plane_of(atoms: Atoms) -> NDArray[np.float64]:
-    """Return the two in-plane vectors of a slab, shape (2, 2)."""
-    return np.array(atoms.cell.array[:2, :2])
+    """Return the two in-plane vectors of a slab, shape (2, 2).
+
+    Raises
+    ------
+    StructureError
+        If the first two cell vectors do not span the xy plane.
+    """
+    plane = np.array(atoms.cell.array[:2, :2])
+    if np.abs(atoms.cell.array[:2, 2]).max() > 1e-6 or abs(np.linalg.det(plane)) < 1e-6:
+        raise StructureError(
+            f"{atoms.get_chemical_formula()} is no slab: its first two cell vectors must span the "
+            "xy plane"
+        )
+    return plane
 
 
 def polar(maps: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -164,9 +177,11 @@ _WIDEST = 0.5
 """Cells that differ by more than this do not match in any useful sense."""
 
 
-def _limits(area: float, length: float, angle: float) -> Mismatch:
+def _limits(max_area: float, area: float, length: float, angle: float) -> Mismatch:
     limits = Mismatch(area, length, angle)
+    check_numbers(max_area=max_area, above=0)
     for name, value in limits._asdict().items():
+        check_numbers(**{f"{name}_tolerance": value})
         if not 0 <= value <= _WIDEST:
             raise StructureError(
                 f"{name} tolerance {value}: give a fraction from 0 to {_WIDEST}, such as 0.09"
@@ -326,7 +341,7 @@ def _described(
             film=_matrix(film_bases[i]),
             substrate=_matrix(substrate_bases[i]),
             area=float(areas[1][i]),
-            mismatch=Mismatch(off[i, 0], max(off[i, 1:3]), off[i, 3]),
+            mismatch=Mismatch(float(off[i, 0]), float(max(off[i, 1:3])), float(off[i, 3])),
             strain=strains[i],
         )
         for i in np.argsort(sizes, kind="stable")

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from culi_mlip.errors import StructureError
 from culi_mlip.structures.bulk import PRIMITIVE_VECTORS, crystal_of, lattice_constant
+from culi_mlip.structures.checks import check_integers, check_numbers
 from culi_mlip.structures.lattices import hermite_normal_form, reduced_plane, superlattices
 
 THICKNESS = {"Cu": 30.0, "Li": 20.0}
@@ -65,13 +66,11 @@ def slab(
     """
     plane, step = surface_lattice(symbol, miller, a=a)
     thickness = THICKNESS.get(symbol, 20.0) if thickness is None else thickness
-    if not thickness > 0 or not vacuum > 0:
-        raise StructureError(
-            f"slab of {symbol} with thickness {thickness} Å and vacuum {vacuum} Å: "
-            "give positive lengths"
-        )
+    check_numbers(thickness=thickness, vacuum=vacuum, above=0)
     n_layers = math.ceil(thickness / step[2] - 1e-9) + 1
-    if free_layers is not None and not 0 <= 2 * free_layers <= n_layers:
+    if free_layers is not None:
+        check_integers("free_layers", free_layers, 1, least=0)
+    if free_layers is not None and 2 * free_layers > n_layers:
         raise StructureError(
             f"slab of {symbol} {tuple(miller)} has {n_layers} layers, which cannot hold "
             f"2×{free_layers} free ones: change thickness or free_layers"
@@ -117,9 +116,11 @@ def surface_lattice(
     if np.dot(np.cross(first, second), z) < 0:  # make the basis right-handed, 120° if hexagonal
         hexagonal = np.isclose(first @ first, second @ second)
         first, second = (second, first) if hexagonal else (first, -second)
-    x = first / np.linalg.norm(first)
+    length = np.linalg.norm(first)
+    x = first / length
     axes = np.array([x, np.cross(z, x), z])
-    return np.array([first, second]) @ axes[:2].T, axes @ (step @ vectors)
+    plane = np.array([[length, 0.0], axes[:2] @ second])
+    return plane, axes @ (step @ vectors)
 
 
 def distinct_millers(max_index: int = 3) -> list[tuple[int, int, int]]:

@@ -122,18 +122,20 @@ def primitive_slab(slab: Atoms) -> Atoms:
     return result[np.setdiff1d(np.arange(len(slab)), i[i > j])]
 
 
-def adsorption_sites(slab: Atoms) -> list[Site]:
-    """Return the symmetry-distinct adsorption sites of a slab's upper face.
+def adsorption_sites(slab: Atoms, *, distinct: bool = True) -> list[Site]:
+    """Return the adsorption sites of a slab's upper face.
 
     The exposed atoms, seen from above, are triangulated by Delaunay; triangles with a common
     circumcircle are one polygon. Tops are the exposed atoms, bridges the middles of the
-    polygons' sides, hollows the means of their corners. Sites that a symmetry operation of the
-    slab relates are one.
+    polygons' sides, hollows the means of their corners.
 
     Parameters
     ----------
     slab
         Unrelaxed slab of one element, z along the surface normal.
+    distinct
+        Of sites that a symmetry operation of the slab relates return one; otherwise all of a
+        primitive cell.
 
     Returns
     -------
@@ -150,14 +152,16 @@ def adsorption_sites(slab: Atoms) -> list[Site]:
     exposed = slab.positions[exposed_atoms(slab)]
     operations = in_plane_operations(slab)
     inverse = np.linalg.inv(slab.cell.array[:2, :2])
-    distinct: list[Site] = []
+    if not distinct:
+        operations = np.eye(2, dtype=int)[None], np.zeros((1, 2))
+    sites: list[Site] = []
     for site in _all_sites(exposed, slab.cell.array):
         fraction = site.position[:2] @ inverse
         images = operations[0] @ fraction + operations[1]
-        if not any(_is_among(other, site, images, inverse) for other in distinct):
-            distinct.append(site)
+        if not any(_is_among(other, site, images, inverse) for other in sites):
+            sites.append(site)
     atoms = _patch(slab.positions, slab.cell.array)
-    return sorted(distinct, key=lambda site: (_rank(site), *_openness(site, atoms)))
+    return sorted(sites, key=lambda site: (_rank(site), *_openness(site, atoms)))
 
 
 def _rank(site: Site) -> tuple[int, float, int]:

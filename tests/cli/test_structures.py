@@ -38,7 +38,7 @@ def test_dry_run_counts_draws_and_labels_nothing(culi, tmp_path):
     assert (tmp_path / "dry/contact_sheet.png").read_bytes().startswith(PNG)
     frames = ase.io.read(tmp_path / "dry/structures.extxyz", ":")
     assert [a.info["kind"] for a in frames] == ["slab"] * 2 + ["adatom"] * 4
-    assert frames[2].info["title"] == "Li on Cu(111), adatom top"
+    assert frames[2].info["title"] == "Li on Cu(111), adatom top 1"
     assert frames[2].info["parent"] == frames[0].info["uid"]
     assert all(a.calc is None for a in frames)
     assert len(frames[0].constraints[0].index) == 12
@@ -49,7 +49,10 @@ def test_dry_run_counts_draws_and_labels_nothing(culi, tmp_path):
     assert (cu["title"], cu["atoms"], cu["fixed"]) == ("Cu(111), slab", "16", "12")
     assert float(cu["thickness_A"]) == pytest.approx(15 * 3.578 / 3**0.5, abs=1e-3)
     assert float(cu["vacuum_A"]) == pytest.approx(30)
-    assert json.loads(rows[2]["how"])["site"] == "top"
+    how = json.loads(rows[2]["how"])
+    assert (how["site"], how["height"], how["repeat"]) == ("top", 2.0, [2, 2, 1])
+    assert frames[2].info["how"]["site"] == "top"
+    assert json.loads(rows[1]["how"])["disorder"]["rattled"] == 0.05
 
 
 def test_dry_run_of_the_default_recipe_names_disordered_structures_too(culi, tmp_path):
@@ -100,5 +103,21 @@ def test_wrong_sources_are_one_line(culi, tmp_path):
     recipe = {"structures": [{"kind": "slab", "symbol": "Cu", "millers": [[0, 0, 0]]}]}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     done = culi("build-dataset", "recipe.yaml", "--dry-run", "--out", "dry")
-    assert_one_line(done, "Miller index (0, 0, 0)")
+    assert_one_line(done, "structures.0 of the recipe, slab Cu(000): Miller index (0, 0, 0)")
+    for part, words in (
+        ({"kind": "slab", "symbol": "Cu", "vacuum": float("inf")}, "vacuum: input should be a fin"),
+        ({"kind": "bulk", "symbol": "Cu", "shears": [float("nan")]}, "shears.0: input should be"),
+        ({"symbol": "Cu"}, "structures.0: key 'kind' is missing"),
+        ({"kind": "slob", "symbol": "Cu"}, "'slob' is unknown: choose one of 'bulk', 'slab'"),
+        ({"kind": "slab", "symbol": "Cu", "millers": [1, 0, 0]}, "give a list, in brackets"),
+        ({"kind": "interface", "film": "Li", "substrate": "Ag"}, "Li(100) on Ag(100): no lattice"),
+    ):
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"structures": [part]}))
+        assert_one_line(culi("build-dataset", "recipe.yaml", "--dry-run", "--out", "dry"), words)
+    recipe = {"structures": [{"kind": "slab", "symbol": "Cu"}], "published": {"slabb": 3}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    done = culi("build-dataset", "recipe.yaml", "--dry-run", "--out", "dry")
+    assert_one_line(done, "no part is of kind 'slabb'")
+    done = culi("structures", "show", "recipe.yaml", "--out", "recipe.yaml")
+    assert_one_line(done, "give a file that ends in .png")
     assert not list((tmp_path / "dry").glob("*"))

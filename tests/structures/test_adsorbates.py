@@ -194,10 +194,12 @@ def test_an_element_without_a_default_needs_its_lattice_constant_for_many_layers
     assert (li_on_cu(base, 0.5, symbol="Na").symbols == "Na").sum() == 4
     with pytest.raises(StructureError, match="no lattice constant is known here for Na.*adatom_a"):
         li_on_cu(base, 2, symbol="Na")
-    layers = li_on_cu(base, 2, symbol="Na", adatom_a=4.29, height=2.5)
-    z = np.unique(layers.positions[layers.symbols == "Na", 2].round(6))
+    layers = li_on_cu(base, 2, symbol="Ag", adatom_a=4.09, height=2.5)
+    z = np.unique(layers.positions[layers.symbols == "Ag", 2].round(6))
     area = np.linalg.norm(np.cross(*base.cell.array[:2]))
-    assert np.diff(z) * area == pytest.approx(4.29**3 / 2, abs=1e-4)
+    assert np.diff(z) * area == pytest.approx(4.09**3 / 4, abs=1e-4)
+    with pytest.raises(StructureError, match=r"Na on Cu would have neighbours at 2.53 Å, 3.72 Å"):
+        li_on_cu(base, 2, symbol="Na", adatom_a=4.29)
 
 
 @pytest.mark.parametrize("miller", [(1, 1, 1), (1, 1, 0), (2, 1, 1), (3, 1, 0)], ids=str)
@@ -221,7 +223,9 @@ def test_impossible_coverage_is_refused(coverage):
     ("call", "names"),
     [
         (lambda base: adatoms(base, "Qq"), "Qq"),
-        (lambda base: adatoms(base, "Li", height=0), "height"),
+        (lambda base: adatoms(base, "Li", height=0), "height=0"),
+        (lambda base: adatoms(base, "Li", height=0.5), "overlap.*raise height"),
+        (lambda base: li_on_cu(base, "0.5"), "coverage='0.5'"),
         (lambda base: li_on_cu(base, 0.5, arrangement="heap"), "arrangement 'heap'"),
         (lambda base: adatoms(li_on_cu(base, 0.5), "Li"), "slab of Cu and Li"),
     ],

@@ -56,7 +56,7 @@ def test_thermal_displacements_are_those_of_debye_oscillators(symbol, debye, tem
 def test_impossible_disorder_is_refused():
     with pytest.raises(StructureError, match="min_distance"):
         rattled(bulk("Cu"), 0.1, seed=0, min_distance=3.0)
-    with pytest.raises(StructureError, match="temperature -5"):
+    with pytest.raises(StructureError, match="temperature=-5"):
         thermal(bulk("Cu"), -5, seed=0)
     with pytest.raises(StructureError, match="Debye temperature of Ag"):
         thermal(bulk("Ag", a=4.09), 300, seed=0)

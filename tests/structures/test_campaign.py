@@ -1,10 +1,13 @@
 """The paper's campaign: counts, ids, parents, the same on every machine."""
 
 import hashlib
+import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from culi_mlip.configuration import parse
 from culi_mlip.datasets.recipe import Recipe
@@ -24,7 +27,15 @@ from culi_mlip.structures import (
     surface_vacancies,
     thermal,
 )
-from culi_mlip.structures.campaign import LABELLING_KEYS
+from culi_mlip.structures.campaign import (
+    LABELLING_KEYS,
+    AdatomPart,
+    AdlayerPart,
+    BulkPart,
+    InterfacePart,
+    SlabPart,
+    VacancyPart,
+)
 
 # Of the ids and positions (1e-7 Å) of all structures, in their order. A change of this number
 # means that every dataset of the paper's campaign changes.
@@ -147,6 +158,21 @@ def test_input_is_not_mutated():
     thermal(base, 300, seed=0)
     supercell(base, 3)
     assert repr(content()) == before
+
+
+def test_docs_name_every_key_and_their_recipe_runs():
+    page = (Path(__file__).parents[2] / "docs/structures.md").read_text()
+    for part in (BulkPart, SlabPart, VacancyPart, AdatomPart, AdlayerPart, InterfacePart):
+        kind = part.model_fields["kind"].annotation.__args__[0]
+        (row,) = re.findall(rf"^\| `{kind}` \| (.*) \|$", page, re.MULTILINE)
+        keys = {*part.model_fields} - {"kind", "disorder"}
+        if "those of a slab" in row:
+            keys -= {*SlabPart.model_fields} - {"repeat"}
+        assert {*re.findall(r"`(\w+)`", row)} == keys
+    recipe = page.split("Lithium on nickel:\n\n")[1].split("\n\n(")[0]
+    entries = list(campaign(parse(Campaign, yaml.safe_load(recipe), "docs")))
+    assert Counter(e.kind for e in entries)["slab"] == 2
+    assert any("rattled" in e.how.get("disorder", {}) for e in entries)
 
 
 def test_unknown_recipe_and_key_are_named(tmp_path):

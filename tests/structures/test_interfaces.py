@@ -13,6 +13,7 @@ from pymatgen.analysis.interfaces.zsl import ZSLGenerator
 
 from culi_mlip.errors import StructureError
 from culi_mlip.structures import (
+    bulk,
     distinct_millers,
     first_match,
     interface,
@@ -329,8 +330,49 @@ def test_no_match_tells_the_nearest_miss_and_the_limit():
 def test_limits_that_are_no_fractions_and_lengths_that_are_not_positive_are_refused():
     with pytest.raises(StructureError, match="area tolerance 9: give a fraction"):
         interface("Li", (1, 0, 0), "Cu", (1, 0, 0), area_tolerance=9)
-    with pytest.raises(StructureError, match="gap -1"):
+    with pytest.raises(StructureError, match="gap=-1: give a number above 0"):
         interface("Li", (1, 0, 0), "Cu", (1, 0, 0), gap=-1)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"shift": (float("nan"), 0)}, r"shift\[0\]=nan"),
+        ({"shift": (0,)}, "shift=.*two numbers"),
+        ({"gap": "3"}, "gap='3'"),
+        ({"gap": float("inf")}, "gap=inf"),
+        ({"min_bond": float("nan")}, "min_bond=nan"),
+        ({"max_area": float("nan")}, "max_area=nan"),
+        ({"film_a": "x"}, "a='x'"),
+        ({"length_tolerance": None}, "length_tolerance=None"),
+    ],
+)
+def test_values_that_are_no_numbers_are_named(options, names):
+    with pytest.raises(StructureError, match=names):
+        interface("Li", (1, 1, 0), "Cu", (1, 1, 1), **options)
+
+
+def test_a_match_of_other_slabs_and_crystals_that_are_no_slabs_are_refused():
+    li, cu = slab("Li", (1, 1, 0), thickness=8), slab("Cu", (1, 1, 1), thickness=8)
+    match = first_match(li, cu)
+    for film, substrate in ((cu, li), (slab("Li", (1, 0, 0), thickness=8), cu)):
+        with pytest.raises(StructureError, match="match belongs to other slabs"):
+            join(film, substrate, match)
+    with pytest.raises(StructureError, match="Cu is no slab.*xy plane"):
+        lattice_matches(li, bulk("Cu"))
+
+
+def test_registries_of_a_less_symmetric_film_keep_bridges_apart():
+    """Li(110) leaves Cu(111) one mirror: its three bridges are two kinds, its hollows two."""
+    li, cu = slab("Li", (1, 1, 0), thickness=8), slab("Cu", (1, 1, 1), thickness=8)
+    match = first_match(li, cu)
+    shifts = registry_shifts(li, cu, match)
+    energies = [_lj(join(li, cu, match, gap=2.2, shift=s, min_bond=0)) for s in shifts]
+    assert len({round(e, 5) for e in energies}) == len(shifts)
+    for bridge in ((0.5, 0), (0, 0.5), (0.5, 0.5)):
+        energy = _lj(join(li, cu, match, gap=2.2, shift=bridge, min_bond=0))
+        assert min(abs(energy - e) for e in energies) < 1e-6
+    assert (shifts >= 0).all()
 
 
 def test_overlapping_atoms_and_unknown_strain_are_refused():
