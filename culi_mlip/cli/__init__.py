@@ -15,6 +15,7 @@ _COMMANDS = {
     "build-dataset": "build_dataset",
     "structures": "structures",
     "train": "train",
+    "presets": "presets",
     "evaluate": "evaluate",
     "md": "md",
     "quickstart": "quickstart",

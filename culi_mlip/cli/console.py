@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -60,9 +61,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; the first column is left-aligned."""
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for i, name in enumerate(header):
-        grid.add_column(name, justify="left" if i == 0 else "right")
+        grid.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
         grid.add_row(*row)
+    # A name cut short is worse than a line that the terminal wraps.
+    needed = Measurement.get(out, out.options.update(max_width=1000), grid).maximum
+    out.width = max(out.width, needed)
     out.print(grid)
 
 

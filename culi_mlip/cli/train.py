@@ -12,10 +12,9 @@ import click
 @click.argument("data", type=click.Path(path_type=Path), default=Path("data"))
 @click.option(
     "--variant",
-    type=click.Choice(["allegro", "mlp", "qdi"]),
-    default="qdi",
-    show_default=True,
-    help="Plain Allegro, a further MLP, or the quantum hybrid.",
+    type=click.Choice(["allegro", "mlp", "qdi", "qdi-frozen", "qdi-mlp", "qdi-identity"]),
+    help="Plain Allegro, a further MLP, the quantum hybrid, or a null control of it.  "
+    "[default: qdi]",
 )
 @click.option(
     "--out",
@@ -24,6 +23,7 @@ import click
     show_default=True,
     help="The run folder.",
 )
+@click.option("--preset", help="One of the paper's models; see `culi-mlip presets list`.")
 @click.option("--epochs", type=int, help="Passes over the training frames.  [default: 100]")
 @click.option("--batch-size", type=int, help="Frames a step.  [default: 4]")
 @click.option("--learning-rate", type=float, help="Peak learning rate.  [default: 0.01]")
@@ -33,11 +33,13 @@ import click
     "--settings",
     "settings_file",
     type=click.Path(path_type=Path),
-    help="YAML file with any of the settings; flags win over it.",
+    help="YAML file with any of the settings; it wins over a preset, flags win over it.",
 )
 @click.option("--compile/--no-compile", "compile_", default=None,
               help="torch.compile: slow start, faster on big frames.  [default: no]")  # fmt: skip
-def command(data: Path, variant: str, out: Path, settings_file: Path | None, **flags: Any) -> None:
+def command(
+    data: Path, out: Path, preset: str | None, settings_file: Path | None, **flags: Any
+) -> None:
     """Train a potential on the frames of DATA (train.extxyz and val.extxyz).
 
     nequip's own training runs on a plain configuration, run/config.yaml; `cd run &&
@@ -47,6 +49,7 @@ def command(data: Path, variant: str, out: Path, settings_file: Path | None, **f
     \b
     Example:
       culi-mlip train data/ --variant qdi --out run/
+      culi-mlip train data/ --preset paper-culi-qdi --epochs 50
     """
     from culi_mlip.cli import console
     from culi_mlip.models.settings import load_settings
@@ -54,7 +57,7 @@ def command(data: Path, variant: str, out: Path, settings_file: Path | None, **f
 
     flags["compile"] = flags.pop("compile_")
     settings = load_settings(
-        settings_file, {"variant": variant} | {k: v for k, v in flags.items() if v is not None}
+        settings_file, {k: v for k, v in flags.items() if v is not None}, preset
     )
     with console.steps() as step:
         trained = train(data, out, settings, progress=step("Training"))

@@ -11,7 +11,7 @@ from nequip.model import model_builder
 from nequip.nn import ForceStressOutput, GraphModuleMixin, SequentialGraphNetwork
 from nequip.nn.embedding import AddRadialCutoffToData, PolynomialCutoff
 
-from culi_mlip.models.readout import MLPReadout, QDIReadout
+from culi_mlip.models.readout import HybridLayer, MLPReadout, QDIReadout
 from culi_mlip.quantum import Circuit
 
 AllegroModel = allegro.model.AllegroModel
@@ -58,6 +58,12 @@ def AllegroQDIModel(  # noqa: N802
     readout_features: int = 4,
     n_qubits: int = 4,
     qdi_depth: int = 3,
+    encoding: str = "Z",
+    variational: str = "X",
+    entangler: str = "ring",
+    entangling_gate: str = "CNOT",
+    measurement: str = "Y",
+    hybrid_layer: HybridLayer = "circuit",
     output_mlp_width: int = 16,
     readout_mlp_hidden_layers_width: int = 32,
     **allegro_options: Any,
@@ -71,7 +77,12 @@ def AllegroQDIModel(  # noqa: N802
     n_qubits
         Qubits of the circuit.
     qdi_depth
-        RX-and-CNOT layers in each variational block of the circuit.
+        Rotation-and-entangler layers in each variational block of the circuit.
+    encoding, variational, entangler, entangling_gate, measurement
+        The circuit's gates, as in `culi_mlip.quantum.Circuit`.
+    hybrid_layer
+        "circuit", or a null control in its place: "frozen" (random weights, never trained),
+        "mlp" (as many weights) or "identity".
     output_mlp_width
         Width of the fully connected layer after the circuit and of the output MLP.
     readout_mlp_hidden_layers_width
@@ -83,10 +94,21 @@ def AllegroQDIModel(  # noqa: N802
     ----------
     Laskaris et al., Comput. Mater. Sci. (2026), sections 2.3 and 3.4.
     """
-    circuit = Circuit(n_qubits=n_qubits, n_features=readout_features, depth=qdi_depth)
+    circuit = Circuit(
+        n_qubits=n_qubits,
+        n_features=readout_features,
+        depth=qdi_depth,
+        encoding=encoding,
+        variational=variational,
+        entangler=entangler,
+        entangling_gate=entangling_gate,
+        measurement=measurement,
+    )
 
     def readout(irreps: dict[str, Any]) -> GraphModuleMixin:
-        return QDIReadout(circuit, readout_mlp_hidden_layers_width, output_mlp_width, irreps)
+        return QDIReadout(
+            circuit, hybrid_layer, readout_mlp_hidden_layers_width, output_mlp_width, irreps
+        )
 
     return _allegro_with_readout(readout, allegro_options)
 

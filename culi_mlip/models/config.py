@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from culi_mlip.models.settings import BUILDERS, TrainSettings
+from culi_mlip.models.settings import BUILDERS, HYBRID_LAYERS, TrainSettings
 
 
 def nequip_config(
@@ -196,11 +196,17 @@ def _model(
             "readout_features": settings.readout_features or 16,
             "further_mlp_widths": list(settings.further_mlp_widths),
         }
-    elif settings.variant == "qdi":
+    elif settings.variant in HYBRID_LAYERS:
         model |= {
+            "hybrid_layer": HYBRID_LAYERS[settings.variant],
             "readout_features": settings.readout_features or 4,
             "n_qubits": settings.n_qubits,
             "qdi_depth": settings.qdi_depth,
+            "encoding": settings.encoding,
+            "variational": settings.variational,
+            "entangler": settings.entangler,
+            "entangling_gate": settings.entangling_gate,
+            "measurement": settings.measurement,
             "output_mlp_width": settings.output_mlp_width,
         }
     return model

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from e3nn.o3._irreps import Irreps  # e3nn.o3 imports sympy, which packages may not hold
@@ -17,6 +17,7 @@ from nequip.data import AtomicDataDict
 from nequip.nn import GraphModuleMixin
 from nequip.nn.mlp import ScalarLinearLayer
 
+from culi_mlip.errors import ModelError
 from culi_mlip.quantum import Circuit, QDILayer
 
 
@@ -89,19 +90,53 @@ class MLPReadout(_EdgeReadout):
         return data
 
 
+HybridLayer = Literal["circuit", "frozen", "mlp", "identity"]
+
+
+def hybrid_layer(kind: HybridLayer, circuit: Circuit) -> torch.nn.Module:
+    """Return the circuit as a layer, or one of its null controls.
+
+    Parameters
+    ----------
+    kind
+        "circuit"; "frozen", the circuit with its random weights never trained; "mlp", a
+        bias-free MLP with one hidden layer and, as nearly as it goes, as many weights; or
+        "identity".
+    circuit
+        The circuit.
+
+    Raises
+    ------
+    ModelError
+        If the kind is unknown.
+    """
+    if kind == "mlp":
+        width = round(circuit.n_weights / (circuit.n_features + circuit.n_qubits))
+        return mlp([circuit.n_features, max(1, width), circuit.n_qubits])
+    if kind == "identity":
+        return torch.nn.Identity()
+    if kind not in ("circuit", "frozen"):
+        raise ModelError(f"hybrid layer '{kind}': choose one of {', '.join(get_args(HybridLayer))}")
+    layer = QDILayer(circuit)
+    return layer.requires_grad_(kind == "circuit")
+
+
 class QDIReadout(_EdgeReadout):
     """Allegro's readout to a few angles, the QDI circuit, a fully connected layer, an MLP.
 
-    The readout's outputs are multiplied by π and enter the circuit as angles in radians: an
-    output of 1 is half a turn, the whole range that a feature can tell apart. The circuit maps
-    zero angles to nonzero ⟨Y⟩, which is subtracted: an edge without features has no energy, as
-    in plain Allegro. The difference leaves rounding errors, so the edge energy is multiplied by
-    the cutoff envelope as well: it vanishes exactly at the cutoff, in any precision.
+    The readout's outputs, of unit variance at the start, are multiplied by π and enter the
+    circuit as angles in radians: an output of 1 is half a turn, so features spread over the
+    whole range that the periodic circuit can tell apart. The circuit maps zero angles to nonzero
+    expectation values, which are subtracted: an edge without features has no energy, as in plain
+    Allegro. The difference leaves rounding errors, so the edge energy is multiplied by the
+    cutoff envelope as well: it vanishes exactly at the cutoff, in any precision.
 
     Parameters
     ----------
     circuit
         The quantum circuit.
+    layer
+        The circuit, or one of its null controls; see `hybrid_layer`.
     readout_width
         Hidden width of Allegro's readout MLP, which gives the circuit's features.
     output_width
@@ -113,19 +148,22 @@ class QDIReadout(_EdgeReadout):
     def __init__(
         self,
         circuit: Circuit,
+        layer: HybridLayer,
         readout_width: int,
         output_width: int,
         irreps_in: dict[str, Any],
     ) -> None:
         super().__init__(irreps_in, needs=[AtomicDataDict.EDGE_CUTOFF_KEY])
         self.readout = mlp([self.n_scalars, readout_width, circuit.n_features])
-        self.quantum = QDILayer(circuit)
-        self.output = mlp([circuit.n_qubits, output_width, output_width, 1])
+        self.quantum = hybrid_layer(layer, circuit)
+        n_values = circuit.n_features if layer == "identity" else circuit.n_qubits
+        self.output = mlp([n_values, output_width, output_width, 1])
 
     def forward(self, data: AtomicDataDict.Type) -> AtomicDataDict.Type:
         """Add the edge energies, shape (edges, 1), to `data`."""
         angles = math.pi * self.readout(data[AtomicDataDict.EDGE_FEATURES_KEY])
-        expectations = self.quantum(angles) - self.quantum(torch.zeros_like(angles[:1]))
-        energy = self.output(expectations)
+        # One row of zeros more than there are edges: the values of an edge without features.
+        values = self.quantum(torch.nn.functional.pad(angles, (0, 0, 0, 1)))
+        energy = self.output(values[:-1] - values[-1])
         data[AtomicDataDict.EDGE_ENERGY_KEY] = energy * data[AtomicDataDict.EDGE_CUTOFF_KEY]
         return data

@@ -9,15 +9,25 @@ from typing import Any, Literal
 from pydantic import Field
 
 from culi_mlip.configuration import Configuration, parse, read_yaml
+from culi_mlip.models.presets import preset
 
-Variant = Literal["allegro", "mlp", "qdi"]
+Variant = Literal["allegro", "mlp", "qdi", "qdi-frozen", "qdi-mlp", "qdi-identity"]
 
 BUILDERS: dict[str, str] = {
     "allegro": "culi_mlip.models.builders.AllegroModel",
     "mlp": "culi_mlip.models.builders.AllegroMLPModel",
-    "qdi": "culi_mlip.models.builders.AllegroQDIModel",
-}
+} | dict.fromkeys(
+    ("qdi", "qdi-frozen", "qdi-mlp", "qdi-identity"), "culi_mlip.models.builders.AllegroQDIModel"
+)
 """Import path of each variant's nequip builder."""
+
+HYBRID_LAYERS: dict[str, str] = {
+    "qdi": "circuit",
+    "qdi-frozen": "frozen",
+    "qdi-mlp": "mlp",
+    "qdi-identity": "identity",
+}
+"""What stands in the place of the circuit in each hybrid variant."""
 
 
 class LossWeights(Configuration):
@@ -38,7 +48,9 @@ class TrainSettings(Configuration):
     Attributes
     ----------
     variant
-        "allegro", "mlp" (a further MLP) or "qdi" (the quantum-classical hybrid).
+        "allegro", "mlp" (a further MLP) or "qdi" (the quantum-classical hybrid); or a null
+        control of the hybrid: "qdi-frozen" (random weights, never trained), "qdi-mlp" (an MLP
+        with as many weights in the circuit's place), "qdi-identity" (nothing in its place).
     epochs
         Passes over the training frames; the learning rate falls to nearly zero by the last.
     batch_size
@@ -62,6 +74,8 @@ class TrainSettings(Configuration):
         Hidden widths of the further MLP (mlp).
     n_qubits, qdi_depth, output_mlp_width
         The circuit, and the width of the layers after it (qdi).
+    encoding, variational, entangler, entangling_gate, measurement
+        The circuit's gates, as in `culi_mlip.quantum.Circuit` (qdi).
     loss
         Weights of the loss.
     seed
@@ -88,6 +102,11 @@ class TrainSettings(Configuration):
     further_mlp_widths: tuple[int, ...] = (16, 16)
     n_qubits: int = 4
     qdi_depth: int = 3
+    encoding: str = "Z"
+    variational: str = "X"
+    entangler: str = "ring"
+    entangling_gate: str = "CNOT"
+    measurement: str = "Y"
     output_mlp_width: int = Field(16, ge=1)
     loss: LossWeights = LossWeights()
     seed: int = 0
@@ -95,13 +114,19 @@ class TrainSettings(Configuration):
     compile: bool = False
 
 
-def load_settings(path: str | os.PathLike[str] | None, flags: Mapping[str, Any]) -> TrainSettings:
-    """Return settings from a YAML file, overridden by command-line flags.
+def load_settings(
+    path: str | os.PathLike[str] | None,
+    flags: Mapping[str, Any],
+    preset_name: str | None = None,
+) -> TrainSettings:
+    """Return the settings of a preset, overridden by a YAML file, overridden by flags.
 
     Raises
     ------
     RecipeError
-        If the file is missing or not YAML, or a setting is unknown or out of range.
+        If the preset is unknown, the file is missing or not YAML, or a setting is unknown or
+        out of range.
     """
-    values = read_yaml(path) if path is not None else {}
-    return parse(TrainSettings, values | dict(flags), str(path or "training settings"))
+    values = preset(preset_name) if preset_name is not None else {}
+    values = values | (read_yaml(path) if path is not None else {}) | dict(flags)
+    return parse(TrainSettings, values, str(path or "training settings"))

@@ -16,13 +16,14 @@ MAX_QUBITS = 8
 MAX_DEPTH = 8
 """Deepest block."""
 
-_CHOICES = {
+CHOICES = {
     "encoding": ("X", "Y", "Z"),
     "variational": ("X", "Y", "Z"),
     "measurement": ("X", "Y", "Z"),
     "entangler": ("ring", "chain", "all"),
     "entangling_gate": ("CNOT", "CZ"),
 }
+"""Values of the fields of `Circuit` that are names."""
 
 
 class Gate(NamedTuple):
@@ -102,7 +103,7 @@ class Circuit:
             raise CuliError(f"circuit with n_features={self.n_features}: give at least 1 feature")
         if not 1 <= self.depth <= MAX_DEPTH:
             raise CuliError(f"circuit with depth={self.depth}: give a depth of 1 to {MAX_DEPTH}")
-        for name, choices in _CHOICES.items():
+        for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise CuliError(
                     f"circuit with {name}={getattr(self, name)!r}: choose {', '.join(choices)}"

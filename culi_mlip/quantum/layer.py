@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from culi_mlip.quantum.circuit import Circuit
+from culi_mlip.errors import ModelError
+from culi_mlip.quantum.circuit import CHOICES, Circuit
 from culi_mlip.quantum.compiler import bits, compiled
 from culi_mlip.quantum.kernels import Lower, Raise, Rotate, phase_factors
 
@@ -41,6 +44,7 @@ class QDILayer(torch.nn.Module):
     ⟨Y⟩ would vanish, and so would all gradients with respect to the features.
     """
 
+    signature: Tensor
     bits: Tensor
     first: Tensor
     folded: Tensor
@@ -69,6 +73,8 @@ class QDILayer(torch.nn.Module):
             for kind, indices in program.sources
             if kind == "feature"
         ]
+        # Travels with the weights: another circuit refuses them.
+        self.register_buffer("signature", torch.tensor(_signature(circuit)))
         self.is_fourier = circuit.n_rows == 1 and circuit.n_features <= FOURIER_LIMIT
         if self.is_fourier:
             self._constant("grid", _grid_phases(circuit.n_features, state_bits))
@@ -150,9 +156,35 @@ class QDILayer(torch.nn.Module):
             product = factor @ product
         return product.unbind(0)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        stored = state_dict.get(f"{prefix}signature")
+        if stored is not None and stored.tolist() != self.signature.tolist():
+            raise ModelError(
+                f"the weights belong to {_circuit(stored.tolist())}, not to {self.circuit}: "
+                "build the model with that circuit"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def _constant(self, name: str, values: NDArray[np.number]) -> None:
         tensor = torch.as_tensor(np.ascontiguousarray(values)).to(self.weight.dtype)
         self.register_buffer(name, tensor, persistent=False)
+
+
+def _signature(circuit: Circuit) -> list[int]:
+    return [
+        CHOICES[field.name].index(value) if field.name in CHOICES else value
+        for field in fields(circuit)
+        for value in [getattr(circuit, field.name)]
+    ]
+
+
+def _circuit(signature: list[int]) -> Circuit:
+    """The circuit of a signature."""
+    values = {
+        field.name: CHOICES[field.name][value] if field.name in CHOICES else value
+        for field, value in zip(fields(Circuit), signature, strict=True)
+    }
+    return Circuit(**values)  # type: ignore[arg-type]
 
 
 def _real(matrices: NDArray[np.complex128]) -> NDArray[np.float64]:

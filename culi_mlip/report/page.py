@@ -56,7 +56,7 @@ def write_page(folder: str | os.PathLike[str]) -> Path:
         write_bytes(root / "figures" / f"{name}.png", figures.png(figure))
     whole = evaluation[-1]
     sections = [
-        f"<h1>Lithium on copper: {_NAMES[model['variant']]}, end to end</h1>",
+        f"<h1>Lithium on copper: {_NAMES.get(model['variant'], model['variant'])}, end to end</h1>",
         f"<p>{sum(card['frames'].values())} structures of Cu, Li and Li on Cu were built and "
         f"labelled, a potential was trained on {card['frames']['train']} of them, tested on "
         f"{card['frames']['test']} that it never saw, and used for molecular dynamics.</p>",

@@ -6,6 +6,7 @@ from nequip.data import AtomicDataDict, compute_neighborlist_, from_dict
 from nequip.utils.unittests.model_tests import BaseEnergyModelTests
 from nequip.utils.unittests.model_tests_basic import EnergyModelTestsMixin
 
+from culi_mlip.errors import ModelError
 from culi_mlip.models.builders import AllegroMLPModel, AllegroModel, AllegroQDIModel
 
 MINIMAL = {
@@ -37,7 +38,16 @@ VARIANTS = {
         "readout_features": 7,
         "n_qubits": 3,
         "qdi_depth": 2,
+        "encoding": "Y",
+        "entangler": "all",
+        "entangling_gate": "CZ",
     },
+} | {
+    f"qdi-{layer}": {
+        "_target_": "culi_mlip.models.builders.AllegroQDIModel",
+        "hybrid_layer": layer,
+    }
+    for layer in ("frozen", "mlp", "identity")
 }
 
 
@@ -57,9 +67,9 @@ class TestVariants(EnergyModelTestsMixin):
 class TestVariantsInNequipsWorld(BaseEnergyModelTests):
     """Training, packaging, compiling and LAMMPS' ML-IAP interface, by nequip."""
 
-    @pytest.fixture(scope="class", params=["allegro", "mlp", "qdi"])
+    @pytest.fixture(scope="class", params=VARIANTS.values(), ids=VARIANTS)
     def config(self, request):
-        return MINIMAL | VARIANTS[request.param]
+        return MINIMAL | request.param
 
     @pytest.fixture
     def strict_locality(self):
@@ -84,9 +94,14 @@ def test_the_hybrid_holds_the_papers_circuit():
     assert weight.numel() == 24
 
 
-@pytest.mark.parametrize("build", [AllegroModel, AllegroMLPModel, AllegroQDIModel])
-def test_energy_of_an_edge_vanishes_exactly_at_the_cutoff_in_single_precision(build):
-    model = build(model_dtype="float32", **MINIMAL)
+BUILDERS = {"AllegroModel": AllegroModel, "AllegroMLPModel": AllegroMLPModel}
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+def test_energy_of_an_edge_vanishes_exactly_at_the_cutoff_in_single_precision(variant):
+    options = MINIMAL | variant
+    build = BUILDERS.get(options.pop("_target_").rpartition(".")[2], AllegroQDIModel)
+    model = build(model_dtype="float32", **options)
 
     def energy(distance):
         data = from_dict(
@@ -102,3 +117,14 @@ def test_energy_of_an_edge_vanishes_exactly_at_the_cutoff_in_single_precision(bu
     assert energy(4.0) == apart
     assert energy(4.0 - 1e-3) == pytest.approx(apart, abs=1e-6)
     assert abs(energy(2.0) - apart) > 1e-3
+
+
+def test_null_controls_have_as_many_trained_weights_as_they_say():
+    trained = {}
+    for layer in ("circuit", "frozen", "mlp", "identity"):
+        model = AllegroQDIModel(model_dtype="float32", **MINIMAL, hybrid_layer=layer)
+        parameters = [p for n, p in model.named_parameters() if ".quantum." in n]
+        trained[layer] = sum(p.numel() for p in parameters if p.requires_grad)
+    assert trained == {"circuit": 24, "frozen": 0, "mlp": 24, "identity": 0}
+    with pytest.raises(ModelError, match="hybrid layer 'magic': choose one of circuit, frozen"):
+        AllegroQDIModel(model_dtype="float32", **MINIMAL, hybrid_layer="magic")

@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from culi_mlip.errors import CuliError
+from culi_mlip.errors import CuliError, ModelError
 from culi_mlip.quantum import Circuit, QDILayer
 
 AXES = st.sampled_from("XYZ")
@@ -146,3 +146,13 @@ def test_impossible_circuits_are_refused(wrong):
     ((name, value),) = wrong.items()
     with pytest.raises(CuliError, match=f"{name}={value!r}: (give|choose)"):
         Circuit(**wrong)
+
+
+@pytest.mark.parametrize("other", [Circuit(encoding="X"), Circuit(depth=2), Circuit(n_qubits=3)])
+def test_weights_of_another_circuit_are_refused(other):
+    weights = QDILayer(other).state_dict()
+    with pytest.raises(ModelError, match=r"weights belong to Circuit\(.*not to Circuit\("):
+        QDILayer(Circuit()).load_state_dict(weights)
+    layer = QDILayer(other)
+    layer.load_state_dict(weights)
+    torch.testing.assert_close(layer.weight, weights["weight"])

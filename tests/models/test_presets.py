@@ -1,0 +1,75 @@
+"""The paper's models as settings."""
+
+import pytest
+import torch
+
+from culi_mlip.errors import RecipeError
+from culi_mlip.models.config import nequip_config
+from culi_mlip.models.presets import PRESETS
+from culi_mlip.models.settings import TrainSettings, load_settings
+
+
+def test_there_is_a_preset_for_every_row_of_the_three_tables():
+    assert len(PRESETS) == 12
+    for name, settings in PRESETS.items():
+        assert name.endswith(settings["variant"])
+        TrainSettings(**settings)
+
+
+def test_the_best_model_of_the_paper():
+    """Table 3, last row: r_max 5, lr 4.02e-3, batch 5, P 12, 3 layers, 4, 128, depth 3, 4."""
+    settings = load_settings(None, {}, "paper-culi-qdi")
+    config = nequip_config(
+        settings,
+        train_file="t.extxyz",
+        val_file="v.extxyz",
+        n_train=100,
+        species=["Cu", "Li"],
+        reference_energies={"Cu": -4.0, "Li": -2.0},
+        has_stress=False,
+    )
+    model = config["training_module"]["model"]
+    assert model["r_max"] == 5.0
+    assert config["training_module"]["optimizer"]["lr"] == 4.02e-3
+    assert config["data"]["train_dataloader"]["batch_size"] == 5
+    assert model["radial_chemical_embed"]["polynomial_cutoff_p"] == 12
+    assert (model["num_layers"], model["readout_mlp_hidden_layers_width"]) == (3, 4)
+    assert (model["output_mlp_width"], model["qdi_depth"], model["readout_features"]) == (128, 3, 4)
+    assert config["trainer"]["max_epochs"] == 100
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_builds_a_model(name):
+    from hydra.utils import get_method
+
+    settings = load_settings(None, {}, name)
+    config = nequip_config(
+        settings,
+        train_file="t",
+        val_file="v",
+        n_train=1,
+        species=["Cu", "Li"],
+        reference_energies={"Cu": -4.0, "Li": -2.0},
+        has_stress=False,
+    )
+    options = dict(config["training_module"]["model"])
+    build = get_method(options.pop("_target_"))
+    options |= {"avg_num_neighbors": 40.0, "per_type_energy_scales": {"Cu": 1.0, "Li": 1.0}}
+    model = build(**options)
+    shapes = {n: tuple(p.shape) for n, p in model.named_parameters()}
+    circuits = [shape for n, shape in shapes.items() if n.endswith("quantum.weight")]
+    rows = -(-(settings.readout_features or 4) // 4)
+    assert circuits == ([(rows + 1, settings.qdi_depth, 4)] if settings.variant == "qdi" else [])
+    assert sum(torch.Size(shape).numel() for shape in shapes.values()) > 1000
+
+
+def test_flags_win_over_a_file_that_wins_over_a_preset(tmp_path):
+    file = tmp_path / "s.yaml"
+    file.write_text("r_max: 6\nepochs: 7")
+    settings = load_settings(file, {"epochs": 3}, "paper-culi-qdi")
+    assert (settings.r_max, settings.epochs, settings.batch_size) == (6.0, 3, 5)
+
+
+def test_unknown_presets_are_named():
+    with pytest.raises(RecipeError, match="no preset is named 'x': choose one of paper-aspirin-a"):
+        load_settings(None, {}, "x")
