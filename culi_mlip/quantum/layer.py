@@ -66,6 +66,7 @@ class QDILayer(torch.nn.Module):
         self._constant("first", _real(program.constants[starts]))
         self._constant("folded", _real(after))
         self._constant("turned", _real(1j * after))
+        self.norm = program.norm
         signs = program.norm * (1 - 2 * state_bits.T)
         self._constant("measurement", np.hstack([signs, signs]))
         self.rows = [
@@ -93,8 +94,9 @@ class QDILayer(torch.nn.Module):
             Expectation value of each qubit, shape ``(batch, n_qubits)``, each in [-1, 1].
         """
         angles = features.T.contiguous()
-        values = self._fourier(angles) if self.is_fourier else self._state_vector(angles)
-        return values.T
+        if self.is_fourier:
+            return self._fourier(angles).T
+        return (self.measurement @ self._amplitudes(angles).square()).T
 
     def coefficients(self) -> Tensor:
         """Return the Fourier coefficients of a circuit with one row of features.
@@ -129,7 +131,23 @@ class QDILayer(torch.nn.Module):
         products = (matrix @ terms).unflatten(0, (3, -1))
         return Lower.apply(products, angles[last], cos[last], sin[last])
 
-    def _state_vector(self, angles: Tensor) -> Tensor:
+    def probabilities(self, features: Tensor) -> Tensor:
+        """Return the probability of each outcome when all qubits are measured.
+
+        Parameters
+        ----------
+        features
+            Angles in radians, shape ``(batch, n_features)``.
+
+        Returns
+        -------
+        Tensor, shape ``(batch, 2**n_qubits)``
+            Qubit 0 is the highest bit of the outcome's number; a bit of 0 is the value +1.
+        """
+        amplitudes = self._amplitudes(features.T.contiguous())
+        return self.norm * amplitudes.square().unflatten(0, (2, -1)).sum(0).T
+
+    def _amplitudes(self, angles: Tensor) -> Tensor:
         with torch.no_grad():
             cos, sin = angles.cos(), angles.sin()
         blocks = self._blocks()
@@ -144,7 +162,7 @@ class QDILayer(torch.nn.Module):
             )
             state = block @ state.flatten(0, 1)
             first += len(qubits)
-        return self.measurement @ state.square()
+        return state
 
     def _blocks(self) -> tuple[Tensor, ...]:
         """All variational blocks as real matrices, each of shape (2·2**n, 2·2**n)."""
