@@ -14,7 +14,7 @@ from torch import Tensor
 from culi_mlip.errors import ModelError
 from culi_mlip.quantum.circuit import CHOICES, Circuit
 from culi_mlip.quantum.compiler import bits, compiled
-from culi_mlip.quantum.kernels import Lower, Raise, Rotate, phase_factors
+from culi_mlip.quantum.kernels import polynomial, rotate
 
 FOURIER_LIMIT = 5
 """Most features of a single row for which the Fourier form is the faster one."""
@@ -51,6 +51,7 @@ class QDILayer(torch.nn.Module):
     turned: Tensor
     measurement: Tensor
     grid: Tensor
+    inverse: Tensor
 
     def __init__(self, circuit: Circuit) -> None:
         super().__init__()
@@ -79,6 +80,7 @@ class QDILayer(torch.nn.Module):
         self.is_fourier = circuit.n_rows == 1 and circuit.n_features <= FOURIER_LIMIT
         if self.is_fourier:
             self._constant("grid", _grid_phases(circuit.n_features, state_bits))
+            self._constant("inverse", _inverse_transform(circuit.n_features))
 
     def forward(self, features: Tensor) -> Tensor:
         """Evaluate the circuit.
@@ -93,43 +95,26 @@ class QDILayer(torch.nn.Module):
         Tensor
             Expectation value of each qubit, shape ``(batch, n_qubits)``, each in [-1, 1].
         """
-        angles = features.T.contiguous()
+        angles = torch.stack(features.unbind(-1))
         if self.is_fourier:
-            return self._fourier(angles).T
+            return polynomial(angles, self.coefficients()).T
         return (self.measurement @ self._amplitudes(angles).square()).T
 
     def coefficients(self) -> Tensor:
-        """Return the Fourier coefficients of a circuit with one row of features.
+        """Return the coefficients of a circuit in its Fourier form, as `polynomial` takes them.
 
         Returns
         -------
-        Tensor, shape (3,) * n_features + (n_qubits,)
-            Of the products of 1, cos x, sin x of each feature.
+        Tensor, shape (3·n_qubits, 3**(n_features - 1))
         """
         first, block = self._blocks()
-        re, im = first[:, :1].unflatten(0, (2, -1))
-        cos, sin = self.grid
-        amplitudes = block @ torch.cat([re * cos - im * sin, im * cos + re * sin])
-        values = self.measurement @ amplitudes.square()
-        for _ in range(self.circuit.n_features):  # the last feature first, until all have cycled
-            at_0, at_90, at_180 = values.unflatten(-1, (-1, 3)).unbind(-1)
-            mean, cosine = (at_0 + at_180) / 2, (at_0 - at_180) / 2
-            parts = torch.stack([mean, cosine, at_90 - mean])
-            values = parts.movedim(0, 1).flatten(1)
-        return values.T.unflatten(0, (3,) * self.circuit.n_features)
-
-    def _fourier(self, angles: Tensor) -> Tensor:
-        with torch.no_grad():
-            cos, sin = angles.cos(), angles.sin()
-        terms = angles.new_ones(1, angles.shape[-1])
-        last = self.circuit.n_features - 1
-        for k in range(last):
-            terms = Raise.apply(terms, angles[k], cos[k], sin[k]).flatten(0, 1)
-        # Each new factor became the slowest index: all features but the last, backwards.
-        order = [last, last + 1, *reversed(range(last))]
-        matrix = self.coefficients().permute(order).reshape(3 * self.circuit.n_qubits, -1)
-        products = (matrix @ terms).unflatten(0, (3, -1))
-        return Lower.apply(products, angles[last], cos[last], sin[last])
+        half = len(block) // 2
+        # Columns of a real matrix: the state, and i times the state.
+        state, turned = first[:, :1], first[:, half : half + 1]
+        amplitudes = block @ torch.addcmul(state * self.grid[0], turned, self.grid[1])
+        values = (self.measurement @ amplitudes.square()) @ self.inverse
+        n_qubits = self.circuit.n_qubits
+        return values.view(n_qubits, 3, -1).transpose(0, 1).reshape(3 * n_qubits, -1)
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Return the probability of each outcome when all qubits are measured.
@@ -144,23 +129,17 @@ class QDILayer(torch.nn.Module):
         Tensor, shape ``(batch, 2**n_qubits)``
             Qubit 0 is the highest bit of the outcome's number; a bit of 0 is the value +1.
         """
-        amplitudes = self._amplitudes(features.T.contiguous())
+        amplitudes = self._amplitudes(torch.stack(features.unbind(-1)))
         return self.norm * amplitudes.square().unflatten(0, (2, -1)).sum(0).T
 
     def _amplitudes(self, angles: Tensor) -> Tensor:
-        with torch.no_grad():
-            cos, sin = angles.cos(), angles.sin()
+        """Amplitudes of all outcomes, real parts and imaginary parts, shape (2·2**n, batch)."""
         blocks = self._blocks()
         state = blocks[0][:, :1]
         first = 0
         for qubits, block in zip(self.rows, blocks[1:], strict=True):
-            row = slice(first, first + len(qubits))
-            with torch.no_grad():
-                phases = phase_factors(cos[row], sin[row], qubits, self.circuit.n_qubits)
-            state = Rotate.apply(
-                state.unflatten(0, (2, -1)), angles[row], self.bits[:, qubits], phases, 1
-            )
-            state = block @ state.flatten(0, 1)
+            row = angles[first : first + len(qubits)]
+            state = block @ rotate(state, row, self.bits[:, qubits], qubits)
             first += len(qubits)
         return state
 
@@ -212,10 +191,19 @@ def _real(matrices: NDArray[np.complex128]) -> NDArray[np.float64]:
 
 
 def _grid_phases(n_features: int, state_bits: NDArray[np.int64]) -> NDArray[np.int64]:
-    """exp(iφ) of all basis states with each feature at 0, π/2 and π, the last one fastest.
+    """exp(iφ) of all basis states with each feature at 0, π/2 and π, the last one slowest.
 
-    Shape (2, states, 3**n_features): real and imaginary parts, each 0 or ±1.
+    Shape (2, 2·states, 3**n_features): cosines and sines, each 0 or ±1, twice over the states.
     """
-    grid = np.indices((3,) * n_features).reshape(n_features, -1)
+    grid = np.indices((3,) * n_features).reshape(n_features, -1)[::-1]
     quarter_turns = (state_bits[:, :n_features] @ grid) % 4
-    return np.array([[1, 0, -1, 0], [0, 1, 0, -1]])[:, quarter_turns]
+    return np.array([[1, 0, -1, 0], [0, 1, 0, -1]])[:, np.vstack([quarter_turns] * 2)]
+
+
+def _inverse_transform(n_features: int) -> NDArray[np.float64]:
+    """From values at 0, π/2 and π of each feature to factors of 1, cos x and sin x."""
+    one = np.array([[0.5, 0.5, -0.5], [0, 0, 1], [0.5, -0.5, -0.5]])
+    result = np.eye(1)
+    for _ in range(n_features):
+        result = np.kron(result, one)
+    return result

@@ -1,13 +1,10 @@
 """The torch layer against PennyLane, an independent simulator."""
 
-import itertools
-
-import numpy as np
-import pennylane as qml
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from culi_mlip.errors import CuliError, ModelError
 from culi_mlip.quantum import Circuit, QDILayer
@@ -92,30 +89,40 @@ def test_no_edges_and_a_single_edge(n_features):
     torch.testing.assert_close(layer(features[1:2])[0], layer(features)[1], rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("n_features", [1, 3, 4])
-def test_coefficients_are_pennylanes(n_features):
-    circuit = Circuit(n_features=n_features, depth=2)
-    layer = QDILayer(circuit).double()
-    node = circuit.qnode()
-    weights = layer.weight.detach().numpy()
-    real = layer.coefficients().detach().numpy()
-    for qubit in range(circuit.n_qubits):
-        complex_ = qml.fourier.coefficients(
-            lambda x, q=qubit: node(np.array(x), weights)[q], n_features, 1
-        )
-        for frequency in itertools.product((0, 1, -1), repeat=n_features):
-            # exp(-ix), exp(ix) of numpy's transform; cos and sin of ours.
-            expected = 0
-            for term in itertools.product(range(3), repeat=n_features):
-                factor = 1
-                for w, t in zip(frequency, term, strict=True):
-                    factor *= {0: (1, 0, 0), 1: (0, 0.5, -0.5j), -1: (0, 0.5, 0.5j)}[w][t]
-                expected += factor * real[(*term, qubit)]
-            assert complex_[frequency] == pytest.approx(expected, abs=1e-12)
-
-
 def test_paper_circuit_has_24_parameters():
     assert Circuit(n_qubits=4, n_features=4, depth=3).n_weights == 24
+
+
+def test_third_derivatives_are_those_of_finite_differences():
+    layer = QDILayer(Circuit(n_features=3, depth=1)).double()
+    features = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+
+    def second(x):
+        (first,) = torch.autograd.grad(layer(x).sin().sum(), x, create_graph=True)
+        return torch.autograd.grad(first.sin().sum(), x, create_graph=True)[0]
+
+    assert torch.autograd.gradcheck(second, features)
+
+
+@pytest.mark.parametrize("n_features", [1, 4, 21])
+def test_traced_and_eager_layers_agree(n_features):
+    """make_fx sees ordinary operations only; forces are part of the trace."""
+    layer = QDILayer(Circuit(n_features=n_features)).double()
+    features = torch.randn(5, n_features, dtype=torch.float64)
+
+    def with_gradient(x):
+        x = x.requires_grad_()
+        values = layer(x)
+        return values, torch.autograd.grad(values.sin().sum(), x, create_graph=True)[0]
+
+    traced = make_fx(with_gradient)(features.clone())
+    names = {node.target.__name__ for node in traced.graph.nodes if node.op == "call_function"}
+    assert "addcmul_.default" not in names
+    assert not any(name.endswith(".out") for name in names)
+    for a, b in zip(traced(features.clone()), with_gradient(features.clone()), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    exported = torch.export.export(layer, (features,)).module()
+    torch.testing.assert_close(exported(features), layer(features), rtol=0, atol=1e-12)
 
 
 def test_both_forms_agree():
