@@ -16,6 +16,7 @@ _COMMANDS = {
     "structures": "structures",
     "train": "train",
     "presets": "presets",
+    "circuit": "circuit",
     "evaluate": "evaluate",
     "md": "md",
     "quickstart": "quickstart",
@@ -46,6 +47,7 @@ def group(debug: bool) -> None:
     culi-mlip build-dataset recipe.yaml         structures, labels, split
     culi-mlip structures show data/             pictures of structures
     culi-mlip train data/ --variant qdi         a potential
+    culi-mlip circuit fisher                    the quantum layer's analyses
     culi-mlip evaluate run/ data/test.extxyz    its errors
     culi-mlip md slab.xyz --model run/          molecular dynamics
     """

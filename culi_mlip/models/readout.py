@@ -162,8 +162,10 @@ class QDIReadout(_EdgeReadout):
     def forward(self, data: AtomicDataDict.Type) -> AtomicDataDict.Type:
         """Add the edge energies, shape (edges, 1), to `data`."""
         angles = math.pi * self.readout(data[AtomicDataDict.EDGE_FEATURES_KEY])
-        # One row of zeros more than there are edges: the values of an edge without features.
-        values = self.quantum(torch.nn.functional.pad(angles, (0, 0, 0, 1)))
-        energy = self.output(values[:-1] - values[-1])
+        if isinstance(self.quantum, QDILayer):
+            values = self.quantum.change_from_zero(angles)
+        else:  # the null controls without a circuit vanish at zero
+            values = self.quantum(angles)
+        energy = self.output(values)
         data[AtomicDataDict.EDGE_ENERGY_KEY] = energy * data[AtomicDataDict.EDGE_CUTOFF_KEY]
         return data

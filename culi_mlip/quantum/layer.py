@@ -95,10 +95,14 @@ class QDILayer(torch.nn.Module):
         Tensor
             Expectation value of each qubit, shape ``(batch, n_qubits)``, each in [-1, 1].
         """
-        angles = torch.stack(features.unbind(-1))
-        if self.is_fourier:
-            return polynomial(angles, self.coefficients()).T
-        return (self.measurement @ self._amplitudes(angles).square()).T
+        return self._values(features.T.contiguous(), self._folded()).T
+
+    def change_from_zero(self, features: Tensor) -> Tensor:
+        """Return `forward` minus its value at zero angles; the weights are folded once for both."""
+        folded = self._folded()
+        zeros = features.new_zeros(self.circuit.n_features, 1)
+        values = self._values(features.T.contiguous(), folded)
+        return (values - self._values(zeros, folded)).T
 
     def coefficients(self) -> Tensor:
         """Return the coefficients of a circuit in its Fourier form, as `polynomial` takes them.
@@ -129,12 +133,20 @@ class QDILayer(torch.nn.Module):
         Tensor, shape ``(batch, 2**n_qubits)``
             Qubit 0 is the highest bit of the outcome's number; a bit of 0 is the value +1.
         """
-        amplitudes = self._amplitudes(torch.stack(features.unbind(-1)))
+        amplitudes = self._amplitudes(features.T.contiguous(), self._blocks())
         return self.norm * amplitudes.square().unflatten(0, (2, -1)).sum(0).T
 
-    def _amplitudes(self, angles: Tensor) -> Tensor:
+    def _folded(self) -> tuple[Tensor, ...]:
+        """The weights, as the evaluation takes them."""
+        return (self.coefficients(),) if self.is_fourier else self._blocks()
+
+    def _values(self, angles: Tensor, folded: tuple[Tensor, ...]) -> Tensor:
+        if self.is_fourier:
+            return polynomial(angles, folded[0])
+        return self.measurement @ self._amplitudes(angles, folded).square()
+
+    def _amplitudes(self, angles: Tensor, blocks: tuple[Tensor, ...]) -> Tensor:
         """Amplitudes of all outcomes, real parts and imaginary parts, shape (2·2**n, batch)."""
-        blocks = self._blocks()
         state = blocks[0][:, :1]
         first = 0
         for qubits, block in zip(self.rows, blocks[1:], strict=True):

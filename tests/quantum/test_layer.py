@@ -125,6 +125,14 @@ def test_traced_and_eager_layers_agree(n_features):
     torch.testing.assert_close(exported(features), layer(features), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("n_features", [4, 21])
+def test_change_from_zero_vanishes_at_zero(n_features):
+    layer = QDILayer(Circuit(n_features=n_features)).double()
+    features = torch.randn(3, n_features, dtype=torch.float64)
+    expected = layer(features) - layer(torch.zeros_like(features))
+    torch.testing.assert_close(layer.change_from_zero(features), expected, rtol=0, atol=1e-13)
+
+
 def test_both_forms_agree():
     layer = QDILayer(Circuit(depth=2)).double()
     assert layer.is_fourier

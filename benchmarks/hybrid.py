@@ -1,0 +1,145 @@
+"""Cost of the quantum layer inside Allegro, beside plain Allegro of the same size, in one run.
+
+    python benchmarks/hybrid.py            # 1,000 atoms of a copper slab with lithium, float32
+
+Both are trained for one epoch on a handful of frames (their weights do not matter here), compiled
+by ``nequip-compile`` for ASE, and then timed in turns: force calls on one thread, eager and
+AOTInductor, and training steps. The best turn of each counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from nequip.data import AtomicDataDict, from_ase
+from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+
+from culi_mlip.calculator import HybridAllegro
+from culi_mlip.models.settings import TrainSettings
+from culi_mlip.models.training import train
+from culi_mlip.structures import bulk, li_on_cu, rattled, slab
+
+VARIANTS = ("allegro", "qdi")
+R_MAX = 5.0
+
+
+def big_slab() -> Atoms:
+    """Return about a thousand atoms: copper (100) with two layers of lithium."""
+    atoms = li_on_cu(slab("Cu", (1, 0, 0), thickness=14, free_layers=None), 2, repeat=(10, 10, 1))
+    return rattled(atoms, 0.05, seed=0)
+
+
+def training_frames(folder: Path) -> None:
+    """Write a few frames of copper and lithium with made-up labels: they only set sizes."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for symbol in ("Cu", "Li") * 4:
+        atoms = rattled(bulk(symbol, repeat=(2, 2, 2)), 0.1, seed=len(frames))
+        labels = {"energy": rng.normal(), "forces": rng.normal(size=(len(atoms), 3))}
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+        frames.append(atoms)
+    ase.io.write(folder / "train.extxyz", frames, format="extxyz")
+    ase.io.write(folder / "val.extxyz", frames[-2:], format="extxyz")
+
+
+def best(jobs: dict[str, Callable[[], None]], turns: int) -> dict[str, float]:
+    """Least seconds of each job, taken in turns."""
+    times = dict.fromkeys(jobs, float("inf"))
+    for _ in range(turns):
+        for name, job in jobs.items():
+            start = time.perf_counter()
+            job()
+            times[name] = min(times[name], time.perf_counter() - start)
+    return times
+
+
+def report(name: str, times: dict[str, float]) -> None:
+    """Print both times and their ratio."""
+    plain, hybrid = (times[v] for v in VARIANTS)
+    print(f"{name:24}{plain:10.3f}{hybrid:10.3f}{hybrid / plain:8.3f}", flush=True)
+
+
+def main() -> None:
+    """Time and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--no-compile", action="store_true", help="leave AOTInductor out")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    atoms = big_slab()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "data").mkdir()
+        training_frames(folder / "data")
+        for variant in VARIANTS:
+            settings = TrainSettings(variant=variant, epochs=1, r_max=R_MAX)
+            train(folder / "data", folder / variant, settings)
+        print(f"{len(atoms)} atoms; s{'Allegro':>31}{'+QDI':>10}{'ratio':>8}")
+        eager = {v: HybridAllegro(folder / v) for v in VARIANTS}
+        report("force call, eager", best(_calls(eager, atoms), arguments.turns))
+        report("training step", best(_steps(eager, atoms), arguments.turns))
+        if arguments.no_compile:
+            return
+        compiled = {v: folder / f"{v}.nequip.pt2" for v in VARIANTS}
+        report("nequip-compile", best(_compilations(folder, compiled), 1))
+        loaded = {v: HybridAllegro(compiled[v]) for v in VARIANTS}
+        report("force call, AOTInductor", best(_calls(loaded, atoms), 3 * arguments.turns))
+
+
+def _calls(calculators: dict[str, HybridAllegro], atoms: Atoms) -> dict[str, Callable[[], None]]:
+    def call(calculator: HybridAllegro) -> None:
+        calculator.reset()
+        calculator.get_forces(atoms)
+
+    return {name: lambda c=c: call(c) for name, c in calculators.items()}
+
+
+def _steps(calculators: dict[str, HybridAllegro], atoms: Atoms) -> dict[str, Callable[[], None]]:
+    """Forward, loss of forces, backward to all weights."""
+    data = from_ase(atoms)
+    for transform in (
+        ChemicalSpeciesToAtomTypeMapper(model_type_names=["Cu", "Li"]),
+        NeighborListTransform(r_max=R_MAX),
+    ):
+        data = transform(data)
+
+    def step(model: torch.nn.Module) -> None:
+        out = model(dict(data))
+        loss = out[AtomicDataDict.FORCE_KEY].square().mean()
+        loss.backward()
+        model.zero_grad()
+
+    models = {name: calculator.model.train() for name, calculator in calculators.items()}
+    return {name: lambda m=model: step(m) for name, model in models.items()}
+
+
+def _compilations(folder: Path, targets: dict[str, Path]) -> dict[str, Callable[[], None]]:
+    def compile_(variant: str) -> None:
+        subprocess.run(
+            [
+                str(Path(sys.executable).with_name("nequip-compile")),
+                "checkpoints/best.ckpt",
+                str(targets[variant]),
+                *("--mode", "aotinductor", "--device", "cpu", "--target", "ase"),
+            ],
+            cwd=folder / variant,
+            check=True,
+            capture_output=True,
+        )
+
+    return {variant: lambda v=variant: compile_(v) for variant in targets}
+
+
+if __name__ == "__main__":
+    main()

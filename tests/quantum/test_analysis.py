@@ -1,0 +1,128 @@
+"""The analyses of a circuit against PennyLane, and the paper's numbers."""
+
+import itertools
+
+import numpy as np
+import pennylane as qml
+import pytest
+import torch
+
+from culi_mlip.errors import CuliError
+from culi_mlip.quantum import Circuit, QDILayer
+from culi_mlip.quantum.analysis import fisher, fisher_matrices, fourier, redundancy
+
+
+def test_zx_keeps_all_weights_of_the_papers_circuit():
+    result = redundancy(Circuit())
+    assert (result.n_weights, result.weights_left) == (24, 24)
+    assert (result.n_phases, result.phases_left) == (28, 28)
+
+
+def test_zx_finds_the_weights_that_a_chain_does_not_need():
+    """After a chain of CNOTs some rotations commute to the next block and merge."""
+    result = redundancy(Circuit(entangler="chain"))
+    assert result.phases_left == 22
+    assert result.weights_left < 24
+
+
+def test_zx_merges_rotations_that_follow_one_another():
+    """One qubit has no entangler: the depth's three rotations about X are one."""
+    result = redundancy(Circuit(n_qubits=1, n_features=1, depth=3))
+    assert (result.n_weights, result.weights_left) == (6, 1)  # the first acts on |0>: open here
+
+
+@pytest.mark.parametrize("axis", ["X", "Y", "Z"])
+def test_probabilities_are_pennylanes(axis):
+    circuit = Circuit(n_qubits=3, n_features=5, depth=2, measurement=axis)
+    layer = QDILayer(circuit).double()
+    features = torch.randn(4, 5, dtype=torch.float64)
+    expected = []
+    for x in features:
+        amplitudes = _state(circuit, x.numpy(), layer.weight.detach().numpy().ravel())
+        expected.append(np.abs(amplitudes) ** 2)
+    ours = layer.probabilities(features).detach().numpy()
+    np.testing.assert_allclose(ours, expected, atol=1e-12)
+    np.testing.assert_allclose(ours.sum(axis=1), 1, atol=1e-12)
+
+
+def _state(circuit, features, weights):
+    """State in the basis of the measured axis, by PennyLane."""
+
+    @qml.qnode(qml.device("default.qubit", wires=circuit.n_qubits))
+    def run():
+        _apply(circuit, features, weights)
+        return qml.state()
+
+    return run()
+
+
+def _apply(circuit, features, weights):
+    for gate in circuit.gates:
+        if gate.weight is not None:
+            getattr(qml, gate.name)(weights[gate.weight], wires=gate.wires)
+        elif gate.feature is not None:
+            getattr(qml, gate.name)(features[gate.feature], wires=gate.wires)
+        else:
+            getattr(qml, gate.name)(wires=gate.wires)
+    for wire in range(circuit.n_qubits):
+        for rotation in getattr(qml, f"Pauli{circuit.measurement}")(wire).diagonalizing_gates():
+            qml.apply(rotation)
+
+
+def test_fisher_matrix_is_pennylanes():
+    circuit = Circuit(n_qubits=3, n_features=3, depth=2)
+    rng = np.random.default_rng(0)
+    weights = rng.uniform(0, 2 * np.pi, (1, circuit.n_weights))
+    features = rng.normal(size=(3, 3))
+
+    @qml.qnode(qml.device("default.qubit", wires=3))
+    def node(w, x):
+        _apply(circuit, x, w)
+        return qml.probs(wires=range(3))
+
+    theirs = np.mean(
+        [
+            qml.gradients.classical_fisher(node, argnums=0)(
+                qml.numpy.array(weights[0], requires_grad=True), x
+            )
+            for x in features
+        ],
+        axis=0,
+    )
+    ours = fisher_matrices(circuit, weights, features)[0]
+    np.testing.assert_allclose(ours, theirs, atol=1e-8)
+
+
+def test_fisher_spectrum_is_normalised_and_its_rank_reaches_a_plateau():
+    result = fisher(Circuit(), draws=5, inputs=20)
+    assert result.eigenvalues.mean() == pytest.approx(1)
+    assert result.eigenvalues.min() > -1e-10
+    assert (result.ranks <= 24).all()
+    np.testing.assert_allclose(result.mean, result.mean.T, atol=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(2, 2), (2, 3), (4, 1)])
+def test_fourier_coefficients_are_pennylanes(sizes):
+    n_qubits, n_features = sizes
+    circuit = Circuit(n_qubits=n_qubits, n_features=n_features, depth=2)
+    ours = fourier(circuit, draws=1, seed=3).coefficients[0]
+    weights = np.random.default_rng(3).uniform(0, 2 * np.pi, (1, *circuit.weight_shape))[0]
+    node = circuit.qnode()
+    for qubit in range(n_qubits):
+        theirs = qml.fourier.coefficients(
+            lambda x, q=qubit: node(np.array(x), weights)[q], n_features, 1
+        )
+        frequencies = itertools.product((0, 1, -1), repeat=n_features)
+        expected = [theirs[frequency] for frequency in frequencies]
+        np.testing.assert_allclose(ours[:, qubit], expected, atol=1e-12)
+
+
+def test_the_papers_circuit_has_161_terms():
+    result = fourier(Circuit(), draws=20)
+    assert result.n_terms == 161
+    assert 93 <= result.nonzero.mean() <= 159
+
+
+def test_too_many_features_for_a_spectrum_are_refused():
+    with pytest.raises(CuliError, match=r"21 features has 3\*\*21 terms: give at most 8"):
+        fourier(Circuit(n_features=21))
