@@ -97,20 +97,13 @@ class Spectrum:
 def redundancy(circuit: Circuit) -> Redundancy:
     """Simplify a circuit by ZX calculus (pyzx ``full_reduce``), its angles kept as symbols.
 
-    Raises
-    ------
-    CuliError
-        If pyzx is not installed.
-
     References
     ----------
     Kissinger and van de Wetering, Phys. Rev. A 102, 022406 (2020).
     """
-    try:
-        import pyzx
-        from pyzx.symbolic import Poly, new_var
-    except ImportError as error:
-        raise CuliError("circuit zx needs pyzx: install it with pip install pyzx") from error
+    import pyzx  # slow to import
+    from pyzx.symbolic import Poly, new_var
+
     drawn = pyzx.Circuit(circuit.n_qubits)
     for gate in circuit.gates:
         if gate.name[0] == "R":

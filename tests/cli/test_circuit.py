@@ -17,7 +17,7 @@ PNG = b"\x89PNG"
         (
             "fisher",
             ["--draws", 3, "--qubits", 2, "--features", 2],
-            "eigenvalues near zero",
+            "near zero, a single input",
             {"near_zero", "rank_by_depth", "mean", "eigenvalues", "threshold", "definition"},
         ),
         (
