@@ -38,9 +38,6 @@ VARIANTS = {
         "readout_features": 7,
         "n_qubits": 3,
         "qdi_depth": 2,
-        "encoding": "Y",
-        "entangler": "all",
-        "entangling_gate": "CZ",
     },
 } | {
     f"qdi-{layer}": {
