@@ -147,7 +147,8 @@ def fisher(out: Path, draws: int, seed: int, **choices: Any) -> None:
             ranks[depth] = float(analyse(deeper, draws=max(1, draws // 10), seed=seed).ranks.mean())
         progress(6, 6)
     values = {
-        "definition": (analyse.__doc__ or "").split("\n")[0],
+        "definition": "F = E_x sum_y dP_y dP_y^T / P_y, y the outcomes of measuring all qubits; "
+        "eigenvalues in units of their mean",
         "threshold": result.threshold,
         "near_zero": result.near_zero,
         "near_zero_single_input": single.near_zero,

@@ -9,6 +9,18 @@ from culi_mlip.models.presets import PRESETS
 from culi_mlip.models.settings import TrainSettings, load_settings
 
 
+def configuration(settings):
+    return nequip_config(
+        settings,
+        train_file="t.extxyz",
+        val_file="v.extxyz",
+        n_train=100,
+        species=["Cu", "Li"],
+        reference_energies={"Cu": -4.0, "Li": -2.0},
+        has_stress=False,
+    )
+
+
 def test_there_is_a_preset_for_every_row_of_the_three_tables():
     assert len(PRESETS) == 12
     for name, settings in PRESETS.items():
@@ -19,15 +31,7 @@ def test_there_is_a_preset_for_every_row_of_the_three_tables():
 def test_the_best_model_of_the_paper():
     """Table 3, last row: r_max 5, lr 4.02e-3, batch 5, P 12, 3 layers, 4, 128, depth 3, 4."""
     settings = load_settings(None, {}, "paper-culi-qdi")
-    config = nequip_config(
-        settings,
-        train_file="t.extxyz",
-        val_file="v.extxyz",
-        n_train=100,
-        species=["Cu", "Li"],
-        reference_energies={"Cu": -4.0, "Li": -2.0},
-        has_stress=False,
-    )
+    config = configuration(settings)
     model = config["training_module"]["model"]
     assert model["r_max"] == 5.0
     assert config["training_module"]["optimizer"]["lr"] == 4.02e-3
@@ -43,15 +47,7 @@ def test_every_preset_builds_a_model(name):
     from hydra.utils import get_method
 
     settings = load_settings(None, {}, name)
-    config = nequip_config(
-        settings,
-        train_file="t",
-        val_file="v",
-        n_train=1,
-        species=["Cu", "Li"],
-        reference_energies={"Cu": -4.0, "Li": -2.0},
-        has_stress=False,
-    )
+    config = configuration(settings)
     options = dict(config["training_module"]["model"])
     build = get_method(options.pop("_target_"))
     options |= {"avg_num_neighbors": 40.0, "per_type_energy_scales": {"Cu": 1.0, "Li": 1.0}}
