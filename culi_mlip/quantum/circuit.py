@@ -169,21 +169,59 @@ class Circuit:
             ``qnode(features, weights)`` with features ``(..., n_features)`` and weights of
             `weight_shape`; gives one expectation value a qubit.
         """
-        # torch.package follows plain imports, even here: packaged models must not need PennyLane.
-        qml = importlib.import_module("pennylane")
+        qml = _pennylane()
         observable = getattr(qml, f"Pauli{self.measurement}")
 
         def circuit(features: Any, weights: Any) -> list[Any]:
-            flat = qml.math.reshape(weights, (-1,))
-            for gate in self.gates:
-                operation = getattr(qml, gate.name)
-                if gate.weight is not None:
-                    operation(flat[gate.weight], wires=gate.wires)
-                elif gate.feature is not None:
-                    operation(features[..., gate.feature], wires=gate.wires)
-                else:
-                    operation(wires=gate.wires)
+            self._apply(qml, features, weights)
             return [qml.expval(observable(q)) for q in range(self.n_qubits)]
 
         node = qml.QNode(circuit, qml.device(device, wires=self.n_qubits))
         return qml.set_shots(node, shots=shots) if shots else node
+
+    def outcomes(self, depolarising: float = 0.0) -> Callable[..., Any]:
+        """Return a PennyLane QNode of the outcomes of measuring all qubits.
+
+        Parameters
+        ----------
+        depolarising
+            Probability that a qubit is depolarised (X, Y or Z, a third each) after each gate on
+            it. The device is default.qubit, or with noise default.mixed.
+
+        Returns
+        -------
+        callable
+            As `qnode`, but gives the probability of each of the ``2**n_qubits`` outcomes of
+            measuring the circuit's Pauli operator on each qubit; qubit 0 is the highest bit of
+            an outcome's number, a bit of 0 is the value +1.
+        """
+        qml = _pennylane()
+        observable = getattr(qml, f"Pauli{self.measurement}")
+
+        def circuit(features: Any, weights: Any) -> Any:
+            self._apply(qml, features, weights, depolarising)
+            for qubit in range(self.n_qubits):  # queued as they are made
+                observable(qubit).diagonalizing_gates()
+            return qml.probs(wires=range(self.n_qubits))
+
+        name = "default.mixed" if depolarising else "default.qubit"
+        return qml.QNode(circuit, qml.device(name, wires=self.n_qubits))  # type: ignore[no-any-return]
+
+    def _apply(self, qml: Any, features: Any, weights: Any, depolarising: float = 0.0) -> None:
+        """Queue all gates, each followed by the noise of its qubits."""
+        flat = qml.math.reshape(weights, (-1,))
+        for gate in self.gates:
+            operation = getattr(qml, gate.name)
+            if gate.weight is not None:
+                operation(flat[gate.weight], wires=gate.wires)
+            elif gate.feature is not None:
+                operation(features[..., gate.feature], wires=gate.wires)
+            else:
+                operation(wires=gate.wires)
+            for qubit in gate.wires if depolarising else ():
+                qml.DepolarizingChannel(depolarising, wires=qubit)
+
+
+def _pennylane() -> Any:
+    # torch.package follows plain imports, even here: packaged models must not need PennyLane.
+    return importlib.import_module("pennylane")

@@ -1,14 +1,15 @@
 """Evaluation of circuits for many edges at once, in real arithmetic.
 
-Batches are in the last axis: everything streams over contiguous memory, and the small matrices of
-a circuit act from the left. There are two forms of each map. The plain one is made of ordinary
-operations: tracers (``torch.compile``, ``torch.export``, ``make_fx``) take it and fuse it. Eager
-calls take the other, a ``torch.autograd.Function`` with a derivative in closed form, which touches
+There are two forms of each map. The plain one is made of ordinary operations: tracers
+(``torch.compile``, ``torch.export``, ``make_fx``) take it and fuse it, GPUs run it. Eager calls on
+the CPU take the other, a ``torch.autograd.Function`` with derivatives in closed form, which touches
 memory a fraction as often.
 """
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -22,19 +23,19 @@ def polynomial(angles: Tensor, matrix: Tensor) -> Tensor:
     Parameters
     ----------
     angles
-        In radians, shape (angles, batch).
+        In radians, shape (batch, angles).
     matrix
-        Coefficients, shape (3·n, 3**(angles - 1)): factors of the last angle by polynomial; those
-        of the other angles, the first one fastest.
+        Coefficients, shape (3·n, 3**(angles - 1)): factors of 1 (n rows), cos (n rows) and sin
+        (n rows) of the last angle; in a row those of the other angles, the first one fastest.
 
     Returns
     -------
-    Tensor, shape (n, batch)
+    Tensor, shape (batch, n)
     """
-    terms = _plain_terms(angles[:-1]) if _is_traced() else _Terms.apply(angles[:-1])
-    constant, with_cos, with_sin = (matrix @ terms).unflatten(0, (3, -1)).unbind(0)
-    last = angles[-1]
-    return torch.addcmul(torch.addcmul(constant, with_cos, last.cos()), with_sin, last.sin())
+    if is_traced() or not _native().takes(angles):
+        return _plain_polynomial(angles, matrix)
+    values: Tensor = _Polynomial.apply(angles, matrix)
+    return values
 
 
 def rotate(state: Tensor, angles: Tensor, bits: Tensor, qubits: list[int]) -> Tensor:
@@ -56,7 +57,7 @@ def rotate(state: Tensor, angles: Tensor, bits: Tensor, qubits: list[int]) -> Te
     Tensor, shape (2·2**n, batch)
     """
     pair = state.unflatten(0, (2, -1))
-    if _is_traced():
+    if is_traced():
         return _plain_rotate(pair, angles, bits).flatten(0, 1)
     with torch.no_grad():
         phases = _phases(angles.cos(), angles.sin(), qubits, bits.shape[0])
@@ -64,110 +65,103 @@ def rotate(state: Tensor, angles: Tensor, bits: Tensor, qubits: list[int]) -> Te
     return turned.flatten(0, 1)
 
 
-def _is_traced() -> bool:
+def is_traced() -> bool:
+    """Whether a tracer watches, which must see ordinary operations."""
     return torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
 
 
-def _plain_terms(angles: Tensor) -> Tensor:
-    """All products of 1, cos x and sin x of each angle, shape (3**angles, batch)."""
-    terms = angles.new_ones((1, angles.shape[1]))
-    for c, s in zip(angles.cos(), angles.sin(), strict=True):
-        terms = torch.cat([terms, terms * c, terms * s])
-    return terms
+def _native() -> ModuleType:
+    # torch.package follows plain imports, and has no place for C++: packaged models take the
+    # installed module.
+    return importlib.import_module("culi_mlip.quantum.native")
 
 
-class _Terms(torch.autograd.Function):
+def _plain_polynomial(angles: Tensor, matrix: Tensor) -> Tensor:
+    rows = angles.T.contiguous()
+    *others, last = zip(rows.cos(), rows.sin(), strict=True)
+    terms = angles.new_ones((1, angles.shape[0]))  # len() would fix the number of edges
+    for cos, sin in others:
+        terms = torch.cat([terms, terms * cos, terms * sin])
+    constant, with_cos, with_sin = (matrix @ terms).unflatten(0, (3, -1)).unbind(0)
+    return torch.addcmul(torch.addcmul(constant, with_cos, last[0]), with_sin, last[1]).T
+
+
+class _Polynomial(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, angles: Tensor) -> Tensor:
+    def forward(ctx: Any, angles: Tensor, matrix: Tensor) -> Tensor:
         cos, sin = angles.cos(), angles.sin()
-        terms = angles.new_empty((3 ** len(angles), angles.shape[1]))
-        terms[0] = 1
-        size = 1
-        for c, s in zip(cos, sin, strict=True):
-            torch.mul(terms[:size], c, out=terms[size : 2 * size])
-            torch.mul(terms[:size], s, out=terms[2 * size : 3 * size])
-            size *= 3
-        ctx.save_for_backward(angles, cos, sin)
-        ctx.terms = terms.detach()
-        return terms
+        ctx.save_for_backward(angles, matrix, cos, sin)
+        values: Tensor = _native().sweep(cos, sin, matrix)[0]
+        return values
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        gradient: Tensor = _TermsGradient.apply(grad, *ctx.saved_tensors, ctx.terms)
-        return gradient
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        with_matrix = ctx.needs_input_grad[1]
+        gradients: tuple[Tensor, ...] = _Gradient.apply(grad, *ctx.saved_tensors, with_matrix)
+        return gradients
 
 
-class _TermsGradient(torch.autograd.Function):
-    """Gradient g of the angles for a gradient h of the terms, and its own gradient.
-
-    With p the terms of the angles before x, those with x are (p, p·cos x, p·sin x). Going back,
-    h = (h₀, h₁, h₂) gives Σ p·(h₂·cos x - h₁·sin x) for x and h₀ + h₁·cos x + h₂·sin x for p.
-    """
+class _Gradient(torch.autograd.Function):
+    """Gradients of `_Polynomial`."""
 
     @staticmethod
     def forward(
-        ctx: Any, grad: Tensor, angles: Tensor, cos: Tensor, sin: Tensor, terms: Tensor
-    ) -> Tensor:
-        ctx.save_for_backward(grad, angles, cos, sin)
-        ctx.terms = terms
-        result = torch.empty_like(angles)
-        size = len(terms)
-        for k in reversed(range(len(angles))):
-            size //= 3
-            h = grad[: 3 * size].unflatten(0, (3, -1))
-            p = terms[: 3 * size].unflatten(0, (3, -1))
-            torch.sum((p[1] * h[2]).addcmul_(p[2], h[1], value=-1), 0, out=result[k])
-            if k:
-                grad = torch.addcmul(h[0], h[1], cos[k]).addcmul_(h[2], sin[k])
-        return result
+        ctx: Any,
+        grad: Tensor,
+        angles: Tensor,
+        matrix: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        with_matrix: bool,
+    ) -> tuple[Tensor | None, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(grad, angles, matrix, cos, sin)
+        gradients: tuple[Tensor | None, ...] = _native().sweep(
+            cos, sin, matrix, grad=grad, with_values=False, with_matrix=with_matrix
+        )[1:]
+        return gradients
 
     @staticmethod
-    def backward(ctx: Any, step: Tensor) -> tuple[Tensor | None, ...]:
-        grad, angles, cos, sin = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a third derivative is asked for
-            return *_plain_second(grad, angles, step), None, None, None
-        # grad·(change of the terms along the step), and its derivatives.
-        terms = ctx.terms
-        change = torch.zeros_like(terms)
-        size = 1
-        for k in range(len(angles)):
-            p, dp = terms[:size], change[:size]
-            c, s, new = cos[k], sin[k], change[size : 3 * size].unflatten(0, (2, -1))
-            torch.mul(p, -step[k] * s, out=new[0]).addcmul_(dp, c)
-            torch.mul(p, step[k] * c, out=new[1]).addcmul_(dp, s)
-            size *= 3
-        second = torch.empty_like(angles)
-        h, q = grad, None  # gradients of the change, of the terms
-        for k in reversed(range(len(angles))):
-            size //= 3
-            p, dp = terms[:size], change[:size]
-            c, s, a = cos[k], sin[k], step[k]
-            h = h.unflatten(0, (3, -1))
-            along = torch.addcmul(h[1] * c, h[2], s)
-            across = torch.addcmul(h[2] * c, h[1], s, value=-1)
-            total = (dp * across).addcmul_(p, along * a, value=-1)
-            if q is not None:
-                q = q.unflatten(0, (3, -1))
-                total.addcmul_(p, torch.addcmul(q[2] * c, q[1], s, value=-1))
-                q = torch.addcmul(q[0], q[1], c).addcmul_(q[2], s).addcmul_(across, a)
-            else:
-                q = across * a
-            torch.sum(total, 0, out=second[k])
-            h = h[0] + along
-        return change, second, None, None, None
-
-
-def _plain_second(grad: Tensor, angles: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    """What `_TermsGradient.backward` returns, differentiable once more."""
-    with torch.enable_grad():
-        # Aliases: the gradient of the terms may itself depend on the angles.
-        h, x = (
-            tensor.view_as(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()
-            for tensor in (grad, angles)
+    def backward(
+        ctx: Any, of_angles: Tensor | None, of_matrix: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        grad, angles, matrix, cos, sin = ctx.saved_tensors
+        if of_matrix is not None or of_angles is None or torch.is_grad_enabled():
+            return *_plain_second(grad, angles, matrix, of_angles, of_matrix), None, None, None
+        second: tuple[Tensor, ...] = _native().sweep(
+            cos, sin, matrix, direction=of_angles, grad=grad, with_matrix=ctx.needs_input_grad[2]
         )
-        (first,) = torch.autograd.grad(_plain_terms(x), x, h, create_graph=True)
-        change, second = torch.autograd.grad(first, (h, x), step, create_graph=True)
-    return change, second
+        return *second, None, None, None
+
+
+def _plain_second(
+    grad: Tensor,
+    angles: Tensor,
+    matrix: Tensor,
+    of_angles: Tensor | None,
+    of_matrix: Tensor | None,
+) -> tuple[Tensor | None, ...]:
+    """What `_Gradient.backward` returns, for any of its gradients, differentiable once more."""
+    with torch.enable_grad():
+        # Aliases: the gradient of the values may itself depend on the angles.
+        inputs = [
+            tensor.view_as(tensor) if tensor.requires_grad else tensor.detach().requires_grad_()
+            for tensor in (grad, angles, matrix)
+        ]
+        values = _plain_polynomial(*inputs[1:])
+        first = torch.autograd.grad(values, inputs[1:], inputs[0], create_graph=True)
+        given = [
+            (f, g) for f, g in zip(first, (of_angles, of_matrix), strict=True) if g is not None
+        ]
+        if not given:
+            return None, None, None
+        return torch.autograd.grad(
+            [f for f, _ in given],
+            inputs,
+            [g for _, g in given],
+            create_graph=torch.is_grad_enabled(),
+            allow_unused=True,
+        )
 
 
 def _plain_rotate(state: Tensor, angles: Tensor, bits: Tensor) -> Tensor:

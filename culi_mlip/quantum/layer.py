@@ -14,6 +14,13 @@ from torch import Tensor
 from culi_mlip.errors import ModelError
 from culi_mlip.quantum.circuit import CHOICES, Circuit
 from culi_mlip.quantum.compiler import bits, compiled
+from culi_mlip.quantum.fourier import (
+    Constants,
+    blocks,
+    coefficients,
+    grid_phases,
+    inverse_transform,
+)
 from culi_mlip.quantum.kernels import polynomial, rotate
 
 FOURIER_LIMIT = 6
@@ -79,8 +86,8 @@ class QDILayer(torch.nn.Module):
         self.register_buffer("signature", torch.tensor(_signature(circuit)))
         self.is_fourier = circuit.n_rows == 1 and circuit.n_features <= FOURIER_LIMIT
         if self.is_fourier:
-            self._constant("grid", _grid_phases(circuit.n_features, state_bits))
-            self._constant("inverse", _inverse_transform(circuit.n_features))
+            self._constant("grid", grid_phases(circuit.n_features, state_bits))
+            self._constant("inverse", inverse_transform(circuit.n_features))
 
     def forward(self, features: Tensor) -> Tensor:
         """Evaluate the circuit.
@@ -95,14 +102,13 @@ class QDILayer(torch.nn.Module):
         Tensor
             Expectation value of each qubit, shape ``(batch, n_qubits)``, each in [-1, 1].
         """
-        return self._values(features.T.contiguous(), self._folded()).T
+        return self._values(features, self._folded())
 
     def change_from_zero(self, features: Tensor) -> Tensor:
         """Return `forward` minus its value at zero angles; the weights are folded once for both."""
         folded = self._folded()
-        zeros = features.new_zeros(self.circuit.n_features, 1)
-        values = self._values(features.T.contiguous(), folded)
-        return (values - self._values(zeros, folded)).T
+        zeros = features.new_zeros(1, self.circuit.n_features)
+        return self._values(features, folded) - self._values(zeros, folded)
 
     def coefficients(self) -> Tensor:
         """Return the coefficients of a circuit in its Fourier form, as `polynomial` takes them.
@@ -111,14 +117,11 @@ class QDILayer(torch.nn.Module):
         -------
         Tensor, shape (3·n_qubits, 3**(n_features - 1))
         """
-        first, block = self._blocks()
-        half = len(block) // 2
-        # Columns of a real matrix: the state, and i times the state.
-        state, turned = first[:, :1], first[:, half : half + 1]
-        amplitudes = block @ torch.addcmul(state * self.grid[0], turned, self.grid[1])
-        values = (self.measurement @ amplitudes.square()) @ self.inverse
-        n_qubits = self.circuit.n_qubits
-        return values.view(n_qubits, 3, -1).transpose(0, 1).reshape(3 * n_qubits, -1)
+        constants = Constants(
+            *(self.bits, self.first, self.folded, self.turned),
+            *(self.measurement, self.grid, self.inverse),
+        )
+        return coefficients(self.weight, constants)
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Return the probability of each outcome when all qubits are measured.
@@ -133,20 +136,24 @@ class QDILayer(torch.nn.Module):
         Tensor, shape ``(batch, 2**n_qubits)``
             Qubit 0 is the highest bit of the outcome's number; a bit of 0 is the value +1.
         """
-        amplitudes = self._amplitudes(features.T.contiguous(), self._blocks())
+        amplitudes = self._amplitudes(features, self._blocks())
         return self.norm * amplitudes.square().unflatten(0, (2, -1)).sum(0).T
 
     def _folded(self) -> tuple[Tensor, ...]:
         """The weights, as the evaluation takes them."""
         return (self.coefficients(),) if self.is_fourier else self._blocks()
 
-    def _values(self, angles: Tensor, folded: tuple[Tensor, ...]) -> Tensor:
-        if self.is_fourier:
-            return polynomial(angles, folded[0])
-        return self.measurement @ self._amplitudes(angles, folded).square()
+    def _blocks(self) -> tuple[Tensor, ...]:
+        return blocks(self.weight, self.bits, self.first, self.folded, self.turned)
 
-    def _amplitudes(self, angles: Tensor, blocks: tuple[Tensor, ...]) -> Tensor:
+    def _values(self, features: Tensor, folded: tuple[Tensor, ...]) -> Tensor:
+        if self.is_fourier:
+            return polynomial(features, folded[0])
+        return (self.measurement @ self._amplitudes(features, folded).square()).T
+
+    def _amplitudes(self, features: Tensor, blocks: tuple[Tensor, ...]) -> Tensor:
         """Amplitudes of all outcomes, real parts and imaginary parts, shape (2·2**n, batch)."""
+        angles = features.T.contiguous()  # batches last: everything streams over memory
         state = blocks[0][:, :1]
         first = 0
         for qubits, block in zip(self.rows, blocks[1:], strict=True):
@@ -154,16 +161,6 @@ class QDILayer(torch.nn.Module):
             state = block @ rotate(state, row, self.bits[:, qubits], qubits)
             first += len(qubits)
         return state
-
-    def _blocks(self) -> tuple[Tensor, ...]:
-        """All variational blocks as real matrices, each of shape (2·2**n, 2·2**n)."""
-        phase = (self.weight @ self.bits.T).repeat(1, 1, 2)[..., None, :]
-        # A constant times a diagonal exp(iφ): its columns times cos φ, i times them times sin φ.
-        factors = torch.addcmul(self.folded * phase.cos(), self.turned, phase.sin())
-        product = self.first
-        for factor in factors.unbind(1):
-            product = factor @ product
-        return product.unbind(0)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         stored = state_dict.get(f"{prefix}signature")
@@ -200,22 +197,3 @@ def _real(matrices: NDArray[np.complex128]) -> NDArray[np.float64]:
     """The real matrices that act on (real parts, imaginary parts) as complex ones act."""
     re, im = matrices.real, matrices.imag
     return np.block([[re, -im], [im, re]])
-
-
-def _grid_phases(n_features: int, state_bits: NDArray[np.int64]) -> NDArray[np.int64]:
-    """exp(iφ) of all basis states with each feature at 0, π/2 and π, the last one slowest.
-
-    Shape (2, 2·states, 3**n_features): cosines and sines, each 0 or ±1, twice over the states.
-    """
-    grid = np.indices((3,) * n_features).reshape(n_features, -1)[::-1]
-    quarter_turns = (state_bits[:, :n_features] @ grid) % 4
-    return np.array([[1, 0, -1, 0], [0, 1, 0, -1]])[:, np.vstack([quarter_turns] * 2)]
-
-
-def _inverse_transform(n_features: int) -> NDArray[np.float64]:
-    """From values at 0, π/2 and π of each feature to factors of 1, cos x and sin x."""
-    one = np.array([[0.5, 0.5, -0.5], [0, 0, 1], [0.5, -0.5, -0.5]])
-    result = np.eye(1)
-    for _ in range(n_features):
-        result = np.kron(result, one)
-    return result

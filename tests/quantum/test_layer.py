@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from culi_mlip.errors import CuliError, ModelError
-from culi_mlip.quantum import Circuit, QDILayer
+from culi_mlip.quantum import Circuit, QDILayer, native
 
 AXES = st.sampled_from("XYZ")
 N_EXAMPLES = 300
@@ -106,7 +106,7 @@ def test_third_derivatives_are_those_of_finite_differences():
 
 @pytest.mark.parametrize("n_features", [1, 4, 21])
 def test_traced_and_eager_layers_agree(n_features):
-    """make_fx sees ordinary operations only; forces are part of the trace."""
+    """make_fx sees ordinary operations only, for any number of edges; forces are part of it."""
     layer = QDILayer(Circuit(n_features=n_features)).double()
     features = torch.randn(5, n_features, dtype=torch.float64)
 
@@ -115,7 +115,9 @@ def test_traced_and_eager_layers_agree(n_features):
         values = layer(x)
         return values, torch.autograd.grad(values.sin().sum(), x, create_graph=True)[0]
 
-    traced = make_fx(with_gradient)(features.clone())
+    traced = make_fx(with_gradient, tracing_mode="symbolic", _allow_non_fake_inputs=True)(
+        torch.cat([features, features])
+    )
     names = {node.target.__name__ for node in traced.graph.nodes if node.op == "call_function"}
     assert "addcmul_.default" not in names
     assert not any(name.endswith(".out") for name in names)
@@ -131,6 +133,48 @@ def test_change_from_zero_vanishes_at_zero(n_features):
     features = torch.randn(3, n_features, dtype=torch.float64)
     expected = layer(features) - layer(torch.zeros_like(features))
     torch.testing.assert_close(layer.change_from_zero(features), expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n_features", [1, 3, 4, 6])
+def test_the_kernel_agrees_with_plain_operations(monkeypatch, n_features, dtype):
+    """Batches of several blocks of edges and a rest, all derivatives."""
+    assert native.library() is not None, "no C++ compiler: the README asks for one"
+    layer = QDILayer(Circuit(n_qubits=6, n_features=n_features, depth=1)).to(dtype)
+    features = torch.randn(150, n_features, dtype=dtype, requires_grad=True)
+
+    def evaluate():
+        return derivatives(layer(features), features, layer.weight, seed=0)
+
+    ours = evaluate()
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "library", lambda: None)
+        plain = evaluate()
+    for a, b in zip(ours, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12 if dtype == torch.float64 else 1e-5)
+
+
+def test_second_derivative_of_the_weights():
+    layer = QDILayer(Circuit(n_features=2, n_qubits=2, depth=1)).double()
+    features = torch.randn(3, 2, dtype=torch.float64)
+
+    def gradient(weight):
+        values = torch.func.functional_call(layer, {"weight": weight}, (features,))
+        return torch.autograd.grad(values.sin().sum(), weight, create_graph=True)[0]
+
+    assert torch.autograd.gradcheck(gradient, layer.weight.detach().clone().requires_grad_())
+
+
+def test_without_a_compiler_the_layer_works(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "/bin/false")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native.library.cache_clear()
+    try:
+        assert native.library() is None
+        assert QDILayer(Circuit())(torch.zeros(2, 4)).shape == (2, 4)
+    finally:
+        monkeypatch.undo()
+        native.library.cache_clear()
 
 
 def test_both_forms_agree():
