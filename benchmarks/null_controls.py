@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("build/null_controls"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=20)
     arguments = parser.parse_args()
     data = split("Cu", arguments.out)
     jobs = [(variant, seed) for seed in range(arguments.seeds) for variant in BUILDERS]

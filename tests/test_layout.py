@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "models": {"quantum", "datasets"},
     "calculator": {"models"},
     "dynamics": set(),
-    "report": {"quantum"},  # the results of its analyses
+    "report": {"quantum", "models"},  # the results of their analyses
 }
 
 

@@ -162,10 +162,8 @@ class QDIReadout(_EdgeReadout):
     def forward(self, data: AtomicDataDict.Type) -> AtomicDataDict.Type:
         """Add the edge energies, shape (edges, 1), to `data`."""
         angles = math.pi * self.readout(data[AtomicDataDict.EDGE_FEATURES_KEY])
-        if isinstance(self.quantum, QDILayer):
-            values = self.quantum.change_from_zero(angles)
-        else:  # the null controls without a circuit vanish at zero
-            values = self.quantum(angles)
-        energy = self.output(values)
+        # Null controls without a circuit vanish at zero as they are.
+        change_from_zero = getattr(self.quantum, "change_from_zero", self.quantum)
+        energy = self.output(change_from_zero(angles))
         data[AtomicDataDict.EDGE_ENERGY_KEY] = energy * data[AtomicDataDict.EDGE_CUTOFF_KEY]
         return data

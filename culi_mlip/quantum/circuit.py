@@ -205,7 +205,7 @@ class Circuit:
             return qml.probs(wires=range(self.n_qubits))
 
         name = "default.mixed" if depolarising else "default.qubit"
-        return qml.QNode(circuit, qml.device(name, wires=self.n_qubits))  # type: ignore[no-any-return]
+        return qml.QNode(circuit, qml.device(name, wires=self.n_qubits))
 
     def _apply(self, qml: Any, features: Any, weights: Any, depolarising: float = 0.0) -> None:
         """Queue all gates, each followed by the noise of its qubits."""

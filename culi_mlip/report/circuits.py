@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from culi_mlip.models.evaluation import Errors
+from culi_mlip.models.noise import NoiseErrors, PowerLaw
 from culi_mlip.quantum import Circuit
 from culi_mlip.quantum.analysis import Fisher, Redundancy, Spectrum
 from culi_mlip.report.figures import ACCENT, INK, SECOND
@@ -81,6 +83,46 @@ def fourier_figure(result: Spectrum) -> Figure:
         f"mean of {len(result.coefficients)} draws of the weights",
         fontsize=10,
     )
+    return figure
+
+
+def noise_figure(
+    rows: Sequence[NoiseErrors], laws: Mapping[str, PowerLaw | None], own: Errors
+) -> Figure:
+    """Return errors against the number of shots, and against the depolarising probability.
+
+    Parameters
+    ----------
+    rows
+        As from `culi_mlip.models.noise.noise_errors`.
+    laws
+        Fitted laws, named "force_by_shots" and so on.
+    own
+        Errors of the model itself, drawn as horizontal lines.
+    """
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    for axes, name, title in zip(
+        figure.subplots(1, 2, sharey=True),
+        ("shots", "depolarising"),
+        ("shots of each circuit", "depolarising probability of each gate"),
+        strict=True,
+    ):
+        part = [row for row in rows if (row.shots is not None) == (name == "shots")]
+        axes.set_xlabel(title)
+        for kind, unit, colour in (("force", "meV/Å", ACCENT), ("energy", "meV/atom", SECOND)):
+            axes.axhline(1000 * getattr(own, f"{kind}_mae"), color=colour, lw=0.8, ls=":")
+            if not part:
+                continue
+            x = [getattr(row, name) for row in part]
+            errors = [1000 * getattr(row, f"{kind}_mae") for row in part]
+            law = laws[f"{kind}_by_{name}"]
+            label = f"{kind} ({unit})"
+            if law:
+                label += f", exponent {law.exponent:.2f}"
+                axes.plot(x, [1000 * law.at(value) for value in x], color=colour, lw=0.8)
+            axes.loglog(x, errors, "o", color=colour, label=label)
+        axes.legend(frameon=False, fontsize=8)
+        axes.set_title("dotted: the model's own error", fontsize=9, color=INK, loc="left")
     return figure
 
 

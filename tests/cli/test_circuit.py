@@ -46,6 +46,30 @@ def test_impossible_circuits_are_one_line(culi):
     assert_one_line(culi("train", "--preset", "paper"), "no preset is named 'paper'")
 
 
+def test_noise_of_a_trained_model(culi, tmp_path, trained, tiny_data):
+    frames = tiny_data / "train.extxyz"
+    options = ("--shots", 100, "--shots", 1000, "--max-frames", 1, "--repeats", 1)
+    done = culi("circuit", "noise", trained["qdi"], frames, *options)
+    assert done.returncode == 0, done.stderr
+    assert "1,000 shots" in done.stdout
+    assert "Force error = " in done.stdout
+    assert (tmp_path / "circuit/noise.png").read_bytes().startswith(PNG)
+    content = json.loads((tmp_path / "circuit/noise.json").read_text())
+    assert content["laws"].keys() >= {"force_by_shots", "force_by_depolarising"}
+    assert content["frames"] == 1
+
+
+def test_noise_that_cannot_be_measured_is_one_line(culi, trained, tiny_data):
+    frames = tiny_data / "train.extxyz"
+    assert_one_line(culi("circuit", "noise"), "data/test.extxyz does not exist")
+    assert_one_line(culi("circuit", "noise", "missing", frames), "no model at missing")
+    assert_one_line(culi("circuit", "noise", trained["allegro"], frames), "no quantum circuit")
+    assert_one_line(culi("circuit", "noise", trained["qdi"], frames, "--shots", 0), "0 is not in")
+    assert_one_line(
+        culi("circuit", "noise", trained["qdi"], frames, "--depolarising", 2), "2.0 is not in"
+    )
+
+
 def test_presets_are_listed_by_name(culi):
     done = culi("presets", "list")
     assert done.returncode == 0, done.stderr

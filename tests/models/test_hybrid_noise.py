@@ -1,0 +1,44 @@
+"""What noise costs a trained model: laws that theory knows, and nothing left behind."""
+
+import ase.io
+import numpy as np
+import pytest
+
+from culi_mlip.calculator import HybridAllegro
+from culi_mlip.errors import ModelError
+from culi_mlip.models.noise import noise_errors, power_law
+
+
+@pytest.fixture(scope="module")
+def frames(tiny_data):
+    return ase.io.read(tiny_data / "train.extxyz", index=":2")
+
+
+def test_errors_fall_as_the_root_of_shots_and_rise_with_gate_noise(trained, frames):
+    calculator = HybridAllegro(trained["qdi"])
+    before = [calculator.get_property("forces", atoms) for atoms in frames]
+    rows = noise_errors(
+        frames, calculator, shots=(100, 10000), depolarising=(1e-5, 1e-4), repeats=2
+    )
+    assert [(row.shots, row.depolarising) for row in rows] == [
+        (100, 0), (10000, 0), (None, 1e-5), (None, 1e-4)
+    ]  # fmt: skip
+    few, many, clean, noisy = (row.force_mae for row in rows)
+    assert power_law([100, 10000], [few, many]).exponent == pytest.approx(-0.5, abs=0.1)
+    assert noisy / clean == pytest.approx(10, rel=0.05)
+    calculator.reset()
+    for atoms, forces in zip(frames, before, strict=True):
+        np.testing.assert_array_equal(calculator.get_property("forces", atoms), forces)
+
+
+def test_power_law_finds_what_was_put_in():
+    law = power_law([1, 10, 100], [3, 0.3, 0.03])
+    assert law.prefactor == pytest.approx(3)
+    assert law.exponent == pytest.approx(-1)
+    assert law.where(0.03) == pytest.approx(100)
+    assert power_law([1], [3]) is None
+
+
+def test_a_model_without_a_circuit_is_refused(trained, frames):
+    with pytest.raises(ModelError, match="no quantum circuit"):
+        noise_errors(frames, HybridAllegro(trained["mlp"]))
