@@ -31,5 +31,9 @@ class ModelError(CuliError):
     """A model file is missing, not a model, or does not fit the structure."""
 
 
+class SpaceError(CuliError):
+    """A search space, or a point of it, is impossible."""
+
+
 class OutputError(CuliError):
     """Results cannot be written where they were asked for."""

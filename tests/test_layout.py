@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "models": {"quantum", "datasets"},
     "calculator": {"models"},
     "dynamics": set(),
+    "optimize": set(),
     "report": {"quantum", "models"},  # the results of their analyses
 }
 

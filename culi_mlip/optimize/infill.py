@@ -1,0 +1,229 @@
+"""Where to evaluate next: the point whose predicted objectives add most hypervolume."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import softmax
+
+from culi_mlip.optimize.hypervolume import Improvement
+from culi_mlip.optimize.space import Space
+from culi_mlip.optimize.surrogates import Surrogates, Uncertainty, squared_distances
+
+Array = NDArray[np.float64]
+
+N_CANDIDATES = 1000
+"""Random candidates, half of them near good points."""
+
+N_STARTS = 4
+"""Candidates that are improved by SLSQP."""
+
+NEAREST = 1e-4
+"""Least distance of a new point from all others, in coordinates from -1 to 1."""
+
+
+@dataclass(frozen=True)
+class Infill:
+    """What a new point is worth.
+
+    Attributes
+    ----------
+    surrogates
+        Of the objectives, then of the constraints.
+    n_objectives
+        Number of objectives.
+    improvement
+        Hypervolume added to the front of all evaluated and believed points.
+    margins
+        Added to each predicted constraint, in its unit, shape (constraints,).
+    units
+        Unit of each constraint: its typical size, shape (constraints,).
+    uncertainty
+        Of the surrogates, with believed points taken as known.
+    optimism
+        Times each objective's error and the uncertainty is what is taken off the prediction: 0 is
+        the predicted hypervolume (PHV), 1 the S-metric with a bonus for what is unknown (SMS).
+    errors
+        Error of each objective's surrogate where nothing is known, shape (objectives,).
+    successes, failures
+        Coordinates of evaluations that gave a result, and of those that failed.
+    """
+
+    surrogates: Surrogates
+    n_objectives: int
+    improvement: Improvement
+    margins: Array
+    units: Array
+    uncertainty: Uncertainty
+    optimism: float
+    errors: Array
+    successes: Array
+    failures: Array
+
+    def merit(self, points: Array) -> Array:
+        """Return what points are worth: hypervolume if feasible, else minus the violation.
+
+        Parameters
+        ----------
+        points
+            Coordinates, shape (m, dimension).
+
+        Returns
+        -------
+        array, shape (m,)
+        """
+        predicted = self.surrogates.predict(points)
+        objectives = predicted[:, : self.n_objectives]
+        if self.optimism:
+            unknown = self.uncertainty(points)[:, None]
+            objectives = objectives - self.optimism * self.errors * unknown
+        violation = (predicted[:, self.n_objectives :] + self.margins) / self.units
+        violation = np.maximum(violation, 0.0).sum(axis=1)
+        gain = self.improvement(objectives) * self.success(points)
+        return np.where(violation > 0, -violation, gain)
+
+    def success(self, points: Array) -> Array:
+        """Return how sure it is that an evaluation succeeds, from 0 to 1, shape (m,).
+
+        The success of the evaluations, interpolated with inverse distances as weights (Shepard,
+        1968), squared: 0 among failures alone, 1 among successes, and the same everywhere where
+        failures are mixed at random among successes.
+        """
+        if len(self.failures) == 0:
+            return np.ones(len(points))
+        known = np.vstack([self.successes, self.failures])
+        power = (points.shape[1] + 2) / 2
+        logarithms = -power * np.log(squared_distances(points, known) + 1e-12)
+        weights = softmax(logarithms, axis=1)
+        return np.asarray(weights[:, : len(self.successes)].sum(axis=1) ** 2)
+
+    def negative_gain(self, point: Array) -> tuple[float, Array]:
+        """Return minus the hypervolume gained and its gradient, for a local search."""
+        values, jacobian = self.surrogates.with_jacobian(point)
+        objectives, slopes = values[: self.n_objectives], jacobian[: self.n_objectives]
+        if self.optimism:
+            unknown, slope = self.uncertainty.with_gradient(point)
+            objectives = objectives - self.optimism * self.errors * unknown
+            slopes = slopes - self.optimism * self.errors[:, None] * slope
+        gain, by_objective = self.improvement.with_gradient(objectives)
+        return -gain, -by_objective @ slopes
+
+    def slack(self, point: Array) -> tuple[Array, Array]:
+        """Return by how much each constraint is met, positive if it is, and the jacobian."""
+        values, jacobian = self.surrogates.with_jacobian(point)
+        constraints = values[self.n_objectives :] + self.margins
+        return -constraints / self.units, -jacobian[self.n_objectives :] / self.units[:, None]
+
+
+def best_point(
+    infill: Infill, space: Space, good: Array, taken: Array, rng: np.random.Generator
+) -> Array | None:
+    """Search for the point of highest merit.
+
+    Random candidates over the space and near good points are ranked together; the best few are
+    improved by SLSQP in the continuous coordinates.
+
+    Parameters
+    ----------
+    infill
+        What a point is worth.
+    space
+        The space.
+    good
+        Coordinates of good points, shape (points, dimension).
+    taken
+        Points that are not to be asked again, shape (points, dimension).
+    rng
+        Source of randomness.
+
+    Returns
+    -------
+    array or None
+        Coordinates, shape (dimension,); None if every candidate is taken.
+    """
+    candidates = _free(_candidates(space, good, rng), taken)
+    if len(candidates) == 0:
+        return None
+    merit = infill.merit(candidates)
+    order = np.argsort(-merit, kind="stable")
+    starts = _apart(candidates[order[: 10 * N_STARTS]])
+    if space.is_continuous.any():
+        polished = np.array([_polished(infill, space, start) for start in starts])
+        polished = _free(space.snap(polished), taken)
+        candidates = np.vstack([candidates[order[:1]], polished])
+        merit = infill.merit(candidates)
+    best = merit.argmax()
+    if merit[best] == 0 and infill.optimism == 0:  # nothing is promised: hope for more
+        return best_point(replace(infill, optimism=1.0), space, good, taken, rng)
+    if merit[best] == 0:  # go where least is known
+        best = np.where(merit == 0, infill.uncertainty(candidates), -1.0).argmax()
+    return np.asarray(candidates[best])
+
+
+def _candidates(space: Space, good: Array, rng: np.random.Generator) -> Array:
+    half = N_CANDIDATES // 2
+    anywhere = rng.uniform(space.lower, space.upper, (half, space.dimension))
+    first, second = rng.integers(len(good), size=(2, half))
+    mix = np.where(rng.random(half) < 0.3, rng.random(half), 0.0)[:, None]
+    between = good[first] + mix * (good[second] - good[first])
+    near = space.steps(rng, space.snap(between), 10 ** rng.uniform(-3, -0.2, half))
+    return np.unique(space.snap(np.vstack([anywhere, near])), axis=0)
+
+
+def _free(candidates: Array, taken: Array) -> Array:
+    if len(candidates) == 0:
+        return candidates
+    nearest2 = squared_distances(candidates, taken).min(axis=1)
+    return candidates[nearest2 > NEAREST**2]
+
+
+def _apart(ranked: Array) -> Array:
+    """The first few points that are not close to a better one."""
+    chosen = [ranked[0]]
+    for point in ranked[1:]:
+        if len(chosen) == N_STARTS:
+            break
+        if min(np.linalg.norm(point - other) for other in chosen) > 0.1:
+            chosen.append(point)
+    return np.array(chosen)
+
+
+def _polished(infill: Infill, space: Space, start: Array) -> Array:
+    """Improve a point's continuous coordinates."""
+    free = space.is_continuous
+    scale = max(infill.merit(start[None])[0], 1e-300)
+
+    def whole(x: Array) -> Array:
+        point = start.copy()
+        point[free] = x
+        return point
+
+    def objective(x: Array) -> tuple[float, Array]:
+        value, gradient = infill.negative_gain(whole(x))
+        return value / scale, gradient[free] / scale
+
+    constraints = []
+    if len(infill.units):
+        constraints = [
+            {
+                "type": "ineq",
+                "fun": lambda x: infill.slack(whole(x))[0],
+                "jac": lambda x: infill.slack(whole(x))[1][:, free],
+            }
+        ]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        result = minimize(
+            objective,
+            start[free],
+            jac=True,
+            method="SLSQP",
+            bounds=list(zip(space.lower[free], space.upper[free], strict=True)),
+            constraints=constraints,
+            options={"maxiter": 40, "ftol": 1e-6},
+        )
+    return whole(result.x) if np.isfinite(result.x).all() else start

@@ -1,0 +1,307 @@
+"""Radial basis functions through all evaluations, the best kernel chosen for each function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, lu_factor, lu_solve, solve_triangular
+
+Array = NDArray[np.float64]
+
+
+class Kernel(NamedTuple):
+    """A radial kernel φ of width 1, as functions of r².
+
+    Attributes
+    ----------
+    value
+        φ.
+    slope
+        dφ/dr / r.
+    sign
+        +1 if φ is (conditionally) positive definite, -1 if -φ is.
+    """
+
+    value: Callable[[Array], Array]
+    slope: Callable[[Array], Array]
+    sign: int
+
+
+def _logarithm(r2: Array) -> Array:
+    return np.log(np.where(r2 > 0, r2, 1.0))
+
+
+KERNELS: dict[str, Kernel] = {
+    "cubic": Kernel(lambda r2: r2 * np.sqrt(r2), lambda r2: 3 * np.sqrt(r2), 1),
+    "gaussian": Kernel(lambda r2: np.exp(-r2), lambda r2: -2 * np.exp(-r2), 1),
+    "multiquadric": Kernel(lambda r2: np.sqrt(1 + r2), lambda r2: 1 / np.sqrt(1 + r2), -1),
+    "inverse quadratic": Kernel(lambda r2: 1 / (1 + r2), lambda r2: -2 / (1 + r2) ** 2, 1),
+    "inverse multiquadric": Kernel(lambda r2: (1 + r2) ** -0.5, lambda r2: -((1 + r2) ** -1.5), 1),
+    "thin-plate spline": Kernel(
+        lambda r2: 0.5 * r2 * _logarithm(r2),
+        lambda r2: np.where(r2 > 0, _logarithm(r2) + 1, 0.0),
+        1,
+    ),
+}
+"""The six kernels of de Winter et al. (2021)."""
+
+SMOOTHINGS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
+"""Weights of the smoothness that leave-one-out chooses from where evaluations are noisy."""
+
+_JITTER = 1e-11
+_TAIL_KERNEL = 100.0
+_WORST = 10.0  # leave-one-out errors beyond this many standard deviations are alike
+
+
+class Function(NamedTuple):
+    """The surrogate of one function.
+
+    Attributes
+    ----------
+    kernel
+        Name of the kernel.
+    is_logarithmic
+        Whether sign(y)·log(1 + |y|/scale) is interpolated instead of y.
+    smoothing
+        Weight of the smoothness; 0 interpolates.
+    error
+        Root mean square leave-one-out error near the best evaluations, in the function's unit.
+    """
+
+    kernel: str
+    is_logarithmic: bool
+    smoothing: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Surrogates:
+    """Surrogates of several functions on the same evaluations.
+
+    Attributes
+    ----------
+    functions
+        What was chosen for each.
+    points
+        Evaluated coordinates, shape (n, dimension).
+    """
+
+    functions: tuple[Function, ...]
+    points: Array
+    scales: Array
+    weights: Array
+    tails: Array
+
+    def predict(self, points: Array) -> Array:
+        """Return the functions at points of shape (m, dimension), shape (m, functions)."""
+        r2 = squared_distances(points, self.points)
+        values = _tail(points) @ self.tails
+        for kernel, members in self._groups().items():
+            values[:, members] += KERNELS[kernel].value(r2) @ self.weights[:, members]
+        return self._back(values)
+
+    def with_jacobian(self, point: Array) -> tuple[Array, Array]:
+        """Return the functions at one point, shape (functions,), and (functions, dimension)."""
+        difference = point - self.points
+        r2 = np.einsum("ij,ij->i", difference, difference)
+        values = (_tail(point[None]) @ self.tails)[0]
+        jacobian = _tail_jacobian(point).T @ self.tails
+        for kernel, members in self._groups().items():
+            weights = self.weights[:, members]
+            values[members] += KERNELS[kernel].value(r2) @ weights
+            jacobian[:, members] += difference.T @ (KERNELS[kernel].slope(r2)[:, None] * weights)
+        slope = np.ones(len(values))
+        logarithmic = self._logarithmic()
+        slope[logarithmic] = self.scales[logarithmic] * np.exp(
+            np.minimum(np.abs(values[logarithmic]), 700)
+        )
+        return self._back(values), (jacobian * slope).T
+
+    def _groups(self) -> dict[str, list[int]]:
+        groups: dict[str, list[int]] = {}
+        for i, function in enumerate(self.functions):
+            groups.setdefault(function.kernel, []).append(i)
+        return groups
+
+    def _logarithmic(self) -> NDArray[np.bool_]:
+        return np.array([f.is_logarithmic for f in self.functions])
+
+    def _back(self, values: Array) -> Array:
+        logarithmic = self._logarithmic()
+        values[..., logarithmic] = _exp(values[..., logarithmic], self.scales[logarithmic])
+        return values
+
+
+def fit(
+    points: Array,
+    values: Array,
+    *,
+    focus: NDArray[np.int64],
+    kernels: Sequence[str] = tuple(KERNELS),
+    noisy: bool = False,
+) -> Surrogates:
+    """Fit all functions, with the kernel and transform of least leave-one-out error for each.
+
+    One factorisation a kernel serves all functions and both transforms, and gives the
+    leave-one-out errors.
+
+    Parameters
+    ----------
+    points
+        Evaluated coordinates, shape (n, dimension).
+    values
+        Shape (n, functions).
+    focus
+        Evaluations whose errors count, as indices.
+    kernels
+        Names of the kernels to choose from.
+    noisy
+        Whether to choose a smoothing too.
+
+    References
+    ----------
+    de Winter, van Stein, Bäck, EMO 2021, LNCS 12654, 270 (2021).
+    Rippa, Adv. Comput. Math. 11, 193 (1999): leave-one-out errors of one factorisation.
+    """
+    n, n_functions = values.shape
+    scales = np.median(np.abs(values), axis=0)
+    scales[scales == 0] = 1.0
+    targets = np.hstack([values, _log(values, scales)])
+    spread = values.std(axis=0)
+    spread[spread == 0] = 1.0
+    best = [Function(kernels[0], False, 0.0, np.inf)] * n_functions
+    solutions: list[Array] = [np.empty(0)] * n_functions
+    r2 = squared_distances(points, points)
+    tail = _tail(points)
+    n_tail = tail.shape[1]
+    for kernel in kernels:
+        phi = KERNELS[kernel].value(r2)
+        for smoothing in SMOOTHINGS if noisy else SMOOTHINGS[:1]:
+            solved = _solve(phi, tail, targets, KERNELS[kernel].sign, smoothing, focus)
+            if solved is None:
+                continue
+            solution, left_out = solved
+            for i in range(n_functions):
+                for is_logarithmic in (False, True):
+                    column = i + n_functions * is_logarithmic
+                    guess = targets[focus, column] - left_out[:, column]
+                    if is_logarithmic:
+                        guess = _exp(guess, scales[i])
+                    wrong = np.abs(guess - values[focus, i]) / spread[i]
+                    error = float(np.sqrt((np.minimum(wrong, _WORST) ** 2).mean())) * spread[i]
+                    if error < best[i].error:
+                        best[i] = Function(kernel, is_logarithmic, smoothing, error)
+                        solutions[i] = solution[:, column]
+    if any(f.error == np.inf for f in best):  # nothing could be solved: the mean
+        mean = np.zeros(n + n_tail)
+        for i, function in enumerate(best):
+            if function.error == np.inf:
+                best[i] = function._replace(error=float(spread[i]))
+                solutions[i] = mean.copy()
+                solutions[i][n] = values[:, i].mean()
+    stacked = np.stack(solutions, axis=1)
+    return Surrogates(tuple(best), points, scales, stacked[:n], stacked[n:])
+
+
+class Uncertainty:
+    """How little is known at a point, from 0 at known points to 1 far from all.
+
+    The power function of the inverse multiquadric kernel, the standard deviation of a Gaussian
+    process of unit variance.
+
+    Parameters
+    ----------
+    points
+        Known coordinates, shape (n, dimension).
+    """
+
+    def __init__(self, points: Array) -> None:
+        self.points = points
+        self.kernel = KERNELS["inverse multiquadric"]
+        phi = self.kernel.value(squared_distances(points, points))
+        self.factor = cho_factor(phi + 1e-8 * np.eye(len(points)), lower=True)
+
+    def __call__(self, points: Array) -> Array:
+        """Return the uncertainty at points of shape (m, dimension), shape (m,)."""
+        phi = self.kernel.value(squared_distances(self.points, points))
+        reduced = solve_triangular(self.factor[0], phi, lower=True, check_finite=False)
+        return np.sqrt(np.maximum(1 - np.einsum("ij,ij->j", reduced, reduced), 0.0))
+
+    def with_gradient(self, point: Array) -> tuple[float, Array]:
+        """Return the uncertainty at one point and its gradient, shape (dimension,)."""
+        difference = point - self.points
+        r2 = np.einsum("ij,ij->i", difference, difference)
+        phi = self.kernel.value(r2)
+        weights = cho_solve(self.factor, phi, check_finite=False)
+        value = float(np.sqrt(max(1 - phi @ weights, 1e-16)))
+        return value, -difference.T @ (self.kernel.slope(r2) * weights) / value
+
+
+def squared_distances(a: Array, b: Array) -> Array:
+    """Return squared distances between two sets of points, shape (len(a), len(b))."""
+    r2 = -2 * (a @ b.T)
+    r2 += np.einsum("ij,ij->i", a, a)[:, None]
+    r2 += np.einsum("ij,ij->i", b, b)[None]
+    return np.maximum(r2, 0.0, out=r2)
+
+
+def _solve(
+    phi: Array, tail: Array, targets: Array, sign: int, smoothing: float, focus: NDArray[np.int64]
+) -> tuple[Array, Array] | None:
+    """Weights and tail of all targets, and the leave-one-out residuals of the focus."""
+    n, n_tail = tail.shape
+    size = np.abs(phi).mean()
+    ridge = sign * size * (_JITTER + smoothing) * np.eye(n)
+    columns = _independent(tail) if n > n_tail + 1 else np.arange(0)
+    if len(columns):
+        p = tail[:, columns]
+        system = np.block([[phi + ridge, p], [p.T, np.zeros((len(columns), len(columns)))]])
+    else:  # too few evaluations: the least polynomial that fits, by a kernel of its own
+        system = phi + ridge + sign * _TAIL_KERNEL * size * (tail @ tail.T)
+    right = np.zeros((len(system), targets.shape[1] + len(focus)))
+    right[:n, : targets.shape[1]] = targets
+    right[focus, targets.shape[1] + np.arange(len(focus))] = 1.0
+    try:
+        with np.errstate(all="ignore"):
+            factor = lu_factor(system, overwrite_a=True, check_finite=False)
+            solved = lu_solve(factor, right, overwrite_b=True, check_finite=False)
+    except (LinAlgError, ValueError):
+        return None
+    if not np.isfinite(solved).all():
+        return None
+    solution, inverse = solved[:, : targets.shape[1]], solved[:, targets.shape[1] :]
+    weights, polynomial = solution[:n], np.zeros((n_tail, targets.shape[1]))
+    if len(columns):
+        polynomial[columns] = solution[n:]
+    else:
+        polynomial = sign * _TAIL_KERNEL * size * (tail.T @ weights)
+    diagonal = inverse[focus, np.arange(len(focus))]
+    with np.errstate(all="ignore"):
+        return np.vstack([weights, polynomial]), weights[focus] / diagonal[:, None]
+
+
+def _tail(points: Array) -> Array:
+    return np.hstack([np.ones((len(points), 1)), points, points**2])
+
+
+def _tail_jacobian(point: Array) -> Array:
+    """Derivatives of the tail's columns at one point, shape (columns, dimension)."""
+    return np.vstack([np.zeros(len(point)), np.eye(len(point)), np.diag(2 * point)])
+
+
+def _independent(tail: Array) -> NDArray[np.int64]:
+    """Columns that no columns before them add up to: categories, two-valued parameters."""
+    diagonal = np.abs(np.diag(np.linalg.qr(tail, mode="r")))
+    return np.flatnonzero(diagonal > 1e-8 * np.sqrt(len(tail)))
+
+
+def _log(values: Array, scales: Array) -> Array:
+    return np.sign(values) * np.log1p(np.abs(values) / scales)
+
+
+def _exp(values: Array, scales: Array | float) -> Array:
+    return np.sign(values) * np.expm1(np.minimum(np.abs(values), 700.0)) * scales
