@@ -261,7 +261,7 @@ def _solve(
         p = tail[:, columns]
         system = np.block([[phi + ridge, p], [p.T, np.zeros((len(columns), len(columns)))]])
     else:  # too few evaluations: the least polynomial that fits, by a kernel of its own
-        system = phi + ridge + sign * _TAIL_KERNEL * size * (tail @ tail.T)
+        system = phi + ridge + sign * _TAIL_KERNEL * (tail @ tail.T)
     right = np.zeros((len(system), targets.shape[1] + len(focus)))
     right[:n, : targets.shape[1]] = targets
     right[focus, targets.shape[1] + np.arange(len(focus))] = 1.0
@@ -278,7 +278,7 @@ def _solve(
     if len(columns):
         polynomial[columns] = solution[n:]
     else:
-        polynomial = sign * _TAIL_KERNEL * size * (tail.T @ weights)
+        polynomial = sign * _TAIL_KERNEL * (tail.T @ weights)
     diagonal = inverse[focus, np.arange(len(focus))]
     with np.errstate(all="ignore"):
         return np.vstack([weights, polynomial]), weights[focus] / diagonal[:, None]
