@@ -19,8 +19,8 @@ Array = NDArray[np.float64]
 N_CANDIDATES = 1000
 """Random candidates, half of them near good points."""
 
-N_STARTS = 4
-"""Candidates that are improved by SLSQP."""
+N_STARTS = 3
+"""Candidates that are improved by SLSQP: so many of all, and so many of those far from good points."""
 
 NEAREST = 1e-4
 """Least distance of a new point from all others, in coordinates from -1 to 1."""
@@ -145,13 +145,15 @@ def best_point(
     array or None
         Coordinates, shape (dimension,); None if every candidate is taken.
     """
-    candidates = _free(_candidates(space, good, rng), taken)
+    anywhere = _anywhere(space, rng)
+    candidates = _free(np.vstack([anywhere, _near(space, good, rng)]), taken)
     if len(candidates) == 0:
         return None
     merit = infill.merit(candidates)
     order = np.argsort(-merit, kind="stable")
-    starts = _apart(candidates[order[: 10 * N_STARTS]])
     if space.is_continuous.any():
+        ranked = anywhere[np.argsort(-infill.merit(anywhere), kind="stable")]
+        starts = [*_apart(candidates[order[: 10 * N_STARTS]]), *_apart(ranked[: 10 * N_STARTS])]
         polished = np.array([_polished(infill, space, start) for start in starts])
         polished = _free(space.snap(polished), taken)
         candidates = np.vstack([candidates[order[:1]], polished])
@@ -164,14 +166,18 @@ def best_point(
     return np.asarray(candidates[best])
 
 
-def _candidates(space: Space, good: Array, rng: np.random.Generator) -> Array:
-    half = N_CANDIDATES // 2
-    anywhere = rng.uniform(space.lower, space.upper, (half, space.dimension))
-    first, second = rng.integers(len(good), size=(2, half))
-    mix = np.where(rng.random(half) < 0.3, rng.random(half), 0.0)[:, None]
-    between = good[first] + mix * (good[second] - good[first])
-    near = space.steps(rng, space.snap(between), 10 ** rng.uniform(-3, -0.2, half))
-    return np.unique(space.snap(np.vstack([anywhere, near])), axis=0)
+def _anywhere(space: Space, rng: np.random.Generator) -> Array:
+    points = rng.uniform(space.lower, space.upper, (N_CANDIDATES // 2, space.dimension))
+    return np.unique(space.snap(points), axis=0)
+
+
+def _near(space: Space, good: Array, rng: np.random.Generator) -> Array:
+    """Random steps from good points, and from between them."""
+    n = N_CANDIDATES // 2
+    first, second = rng.integers(len(good), size=(2, n))
+    mix = np.where(rng.random(n) < 0.3, rng.random(n), 0.0)[:, None]
+    between = space.snap(good[first] + mix * (good[second] - good[first]))
+    return np.unique(space.steps(rng, between, 10 ** rng.uniform(-3, -0.2, n)), axis=0)
 
 
 def _free(candidates: Array, taken: Array) -> Array:
@@ -181,7 +187,7 @@ def _free(candidates: Array, taken: Array) -> Array:
     return candidates[nearest2 > NEAREST**2]
 
 
-def _apart(ranked: Array) -> Array:
+def _apart(ranked: Array) -> list[Array]:
     """The first few points that are not close to a better one."""
     chosen = [ranked[0]]
     for point in ranked[1:]:
@@ -189,7 +195,7 @@ def _apart(ranked: Array) -> Array:
             break
         if min(np.linalg.norm(point - other) for other in chosen) > 0.1:
             chosen.append(point)
-    return np.array(chosen)
+    return chosen
 
 
 def _polished(infill: Infill, space: Space, start: Array) -> Array:

@@ -22,7 +22,10 @@ OPTIMISM = (0.0, 0.0, 1.0)
 """Criteria of the points of a batch in turn: two of predicted hypervolume, one of S-metric."""
 
 FIRST_MARGIN, LARGEST_MARGIN = 0.04, 0.4
-"""Roots of the margins of constraints, in units of the constraint's size."""
+"""Roots of the margins of constraints, in units of the constraint's mean size."""
+
+NARROWER, WIDER = 0.9, 1.2
+"""Factors of that root after an evaluation where the constraint held, and where it did not."""
 
 FOCUS = 30
 """Most evaluations that judge the surrogates."""
@@ -326,8 +329,8 @@ class _Plan:
         k = self.optimizer.n_objectives
         roots = np.full(self.optimizer.n_constraints, FIRST_MARGIN)
         for constraints in self.values[self.optimizer.n_initial :, k:]:
-            widened = np.minimum(1.2 * roots, LARGEST_MARGIN)
-            roots = np.where(constraints <= 0, 0.9 * roots, widened)
+            roots = roots * np.where(constraints <= 0, NARROWER, WIDER)
+            roots = np.minimum(roots, LARGEST_MARGIN)
         return roots**2
 
     def _reference(self, front: Array) -> Array:
