@@ -20,7 +20,7 @@ N_CANDIDATES = 1000
 """Random candidates, half of them near good points."""
 
 N_STARTS = 3
-"""Candidates that are improved by SLSQP: so many of all, and so many of those far from good points."""
+"""Candidates that are improved by SLSQP: the best of all, and as many of those from anywhere."""
 
 NEAREST = 1e-4
 """Least distance of a new point from all others, in coordinates from -1 to 1."""
