@@ -9,7 +9,8 @@ CULI_MLIP_DATA ?= $(abspath $(wildcard ../shared/data))
 export CULI_MLIP_DATA
 
 # Two processes of one thread each: most tests are too small for more.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+# nequip's own tests call its commands by name.
+PYTEST := PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .PHONY: quickstart test test-all lint constraints clean
 

@@ -146,6 +146,7 @@ def fisher(out: Path, draws: int, seed: int, **choices: Any) -> None:
             deeper = replace(circuit, depth=depth)
             ranks[depth] = float(analyse(deeper, draws=max(1, draws // 10), seed=seed).ranks.mean())
         progress(6, 6)
+    plateau = min(depth for depth, rank in ranks.items() if rank > 0.99 * max(ranks.values()))
     values = {
         "definition": "F = E_x sum_y dP_y dP_y^T / P_y, y the outcomes of measuring all qubits; "
         "eigenvalues in units of their mean",
@@ -155,6 +156,7 @@ def fisher(out: Path, draws: int, seed: int, **choices: Any) -> None:
         "eigenvalues": result.eigenvalues,
         "mean": result.mean,
         "rank_by_depth": ranks,
+        "rank_plateau_from_depth": plateau,
     }
     _write(out, "fisher", circuit, fisher_figure(result, ranks), values)
     below = ", ".join(
@@ -170,6 +172,7 @@ def fisher(out: Path, draws: int, seed: int, **choices: Any) -> None:
             ],
             ["near zero, a single input", f"{single.near_zero:.0%}", "–"],
             *[[f"mean rank at depth {depth}", f"{rank:.1f}", "–"] for depth, rank in ranks.items()],
+            ["rank's plateau (99%)", f"from depth {plateau} on", "within 3 layers, Fig. 4(c)"],
         ],
     )
     console.out.print(f"Eigenvalues in units of their mean: {below}.")

@@ -17,7 +17,7 @@ PNG = b"\x89PNG"
         (
             "fisher",
             ["--draws", 3, "--qubits", 2, "--features", 2],
-            "near zero, a single input",
+            "within 3 layers, Fig. 4(c)",
             {"near_zero", "rank_by_depth", "mean", "eigenvalues", "threshold", "definition"},
         ),
         (
