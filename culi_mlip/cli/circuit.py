@@ -89,7 +89,6 @@ def zx(out: Path, **choices: Any) -> None:
     Example:
       culi-mlip circuit zx --entangler chain
     """
-    from culi_mlip.cli import console
     from culi_mlip.quantum import Circuit
     from culi_mlip.quantum.analysis import redundancy
     from culi_mlip.report.circuits import zx_diagrams
@@ -103,8 +102,9 @@ def zx(out: Path, **choices: Any) -> None:
         "phases_left": result.phases_left,
     }
     _write(out, "zx", circuit, zx_diagrams(result), values)
-    console.table(
-        ["after pyzx full_reduce", "ours", "paper"],
+    _compare(
+        circuit,
+        "after pyzx full_reduce",
         [
             ["independent weights", f"{result.weights_left} of {result.n_weights}", "24 of 24"],
             ["phases, features too", f"{result.phases_left} of {result.n_phases}", "–"],
@@ -162,8 +162,9 @@ def fisher(out: Path, draws: int, seed: int, **choices: Any) -> None:
     below = ", ".join(
         f"{(result.eigenvalues < limit).mean():.0%} below {limit:g}" for limit in (0.01, 0.1, 0.5)
     )
-    console.table(
-        ["Fisher information", "ours", "paper"],
+    _compare(
+        circuit,
+        "Fisher information",
         [
             [
                 "near zero, averaged over inputs",
@@ -192,7 +193,6 @@ def fourier(out: Path, draws: int, seed: int, **choices: Any) -> None:
     Example:
       culi-mlip circuit fourier --features 2 --qubits 2
     """
-    from culi_mlip.cli import console
     from culi_mlip.quantum import Circuit
     from culi_mlip.quantum.analysis import fourier as analyse
     from culi_mlip.report.circuits import fourier_figure
@@ -210,8 +210,9 @@ def fourier(out: Path, draws: int, seed: int, **choices: Any) -> None:
         "standard_deviation": spread,
     }
     _write(out, "fourier", circuit, fourier_figure(result), values)
-    console.table(
-        ["Fourier coefficients", "ours", "paper"],
+    _compare(
+        circuit,
+        "Fourier coefficients",
         [
             ["terms", str(result.n_terms), "161"],
             ["above 0.001, mean", f"{result.nonzero.mean():.0f}", "127"],
@@ -344,6 +345,15 @@ def noise(
                 f"Force error = {1000 * law.prefactor:.3g} meV/Å · {unit}^{law.exponent:.2f}; "
                 f"as large as the model's own at {unit} = {law.where(own.force_mae):.2g}"
             )
+
+
+def _compare(circuit: Circuit, title: str, rows: list[list[str]]) -> None:
+    """Print ours, and beside the paper's circuit the paper's."""
+    from culi_mlip.cli import console
+    from culi_mlip.quantum import Circuit
+
+    columns = 3 if circuit == Circuit() else 2
+    console.table([title, "ours", "paper"][:columns], [row[:columns] for row in rows])
 
 
 def _write(out: Path, name: str, circuit: Circuit, figure: Figure, values: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from numpy.typing import NDArray
 
-from culi_mlip.errors import ModelError
+from culi_mlip.errors import DatasetError, ModelError
 from culi_mlip.models.readout import QDIReadout
 from culi_mlip.quantum import Circuit, QDILayer
 from culi_mlip.quantum.noise import NoisyLayer
@@ -54,7 +54,9 @@ class PowerLaw:
 
     def where(self, error: float) -> float:
         """The x of an error; infinity where no x gives it."""
-        return math.inf if self.exponent == 0 else (error / self.prefactor) ** (1 / self.exponent)
+        if error <= 0 or self.exponent == 0:
+            return math.inf
+        return float((error / self.prefactor) ** (1 / self.exponent))
 
 
 def noise_errors(
@@ -97,7 +99,11 @@ def noise_errors(
     ------
     ModelError
         If the model holds no circuit that can be exchanged.
+    DatasetError
+        If there are no frames.
     """
+    if not frames:
+        raise DatasetError("no frames to measure the noise on: give at least one")
     readout = _hybrid_readout(calculator)
     layer = _layer(readout)
     exact = [_energy_and_forces(atoms, calculator) for atoms in frames]
@@ -132,8 +138,8 @@ def circuit_of(calculator: Calculator) -> Circuit:
 
 
 def power_law(x: Sequence[float], errors: Sequence[float]) -> PowerLaw | None:
-    """Fit a power law by least squares of the logarithms; ``None`` for fewer than two points."""
-    if len(x) < 2 or min(errors) <= 0:
+    """Fit a power law by least squares of the logarithms; ``None`` for fewer than two x."""
+    if len(set(x)) < 2 or min(errors) <= 0:
         return None
     exponent, logarithm = np.polyfit(np.log(x), np.log(errors), 1)
     return PowerLaw(float(np.exp(logarithm)), float(exponent))

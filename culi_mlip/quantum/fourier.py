@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from culi_mlip.quantum.kernels import is_traced
+from culi_mlip.quantum.kernels import is_batched, is_traced
 
 Array = NDArray[np.floating[Any]]
 
@@ -62,7 +62,8 @@ def coefficients(weight: Tensor, constants: Constants) -> Tensor:
     -------
     Tensor, shape (3·n_qubits, 3**(n_features - 1))
     """
-    if is_traced() or weight.device.type != "cpu":
+    is_numpys = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
+    if is_traced() or not is_numpys:
         return _plain_coefficients(weight, constants)
     result: Tensor = _Coefficients.apply(weight, constants)
     return result
@@ -137,10 +138,12 @@ class _Coefficients(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # a second derivative with respect to weights is asked for
+        create_graph = torch.is_grad_enabled()  # for a second derivative of the weights
+        if create_graph or is_batched(grad):
             (weight,) = ctx.saved_tensors
-            plain = _plain_coefficients(weight, ctx.constants)
-            return *torch.autograd.grad(plain, weight, grad, create_graph=True), None
+            with torch.enable_grad():
+                plain = _plain_coefficients(weight, ctx.constants)
+            return *torch.autograd.grad(plain, weight, grad, create_graph=create_graph), None
         c, cos, sin, factors, products, states, amplitudes = ctx.arrays
         bits, first, folded, turned, measurement, grid, inverse = c
         n_qubits, half = len(measurement), first.shape[-1] // 2

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+_INTERFACE = 1  # of the native module
+
 
 def polynomial(angles: Tensor, matrix: Tensor) -> Tensor:
     """Evaluate trigonometric polynomials, linear in (1, cos x, sin x) of each angle.
@@ -32,7 +34,8 @@ def polynomial(angles: Tensor, matrix: Tensor) -> Tensor:
     -------
     Tensor, shape (batch, n)
     """
-    if is_traced() or not _native().takes(angles):
+    native = None if is_traced() else _native()
+    if native is None or not native.takes(angles, matrix):
         return _plain_polynomial(angles, matrix)
     values: Tensor = _Polynomial.apply(angles, matrix)
     return values
@@ -57,7 +60,7 @@ def rotate(state: Tensor, angles: Tensor, bits: Tensor, qubits: list[int]) -> Te
     Tensor, shape (2·2**n, batch)
     """
     pair = state.unflatten(0, (2, -1))
-    if is_traced():
+    if is_traced() or angles.device.type != "cpu":
         return _plain_rotate(pair, angles, bits).flatten(0, 1)
     with torch.no_grad():
         phases = _phases(angles.cos(), angles.sin(), qubits, bits.shape[0])
@@ -66,14 +69,27 @@ def rotate(state: Tensor, angles: Tensor, bits: Tensor, qubits: list[int]) -> Te
 
 
 def is_traced() -> bool:
-    """Whether a tracer watches, which must see ordinary operations."""
-    return torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
+    """Whether a tracer or a transform (torch.func) watches, which must see ordinary operations."""
+    return (
+        torch.compiler.is_compiling()
+        or is_in_torch_dispatch_mode()
+        or torch._C._are_functorch_transforms_active()
+    )
 
 
-def _native() -> ModuleType:
+def is_batched(grad: Tensor) -> bool:
+    """Whether a gradient stands for many, whose memory only ordinary operations can reach."""
+    return is_traced() or torch._C._functorch.is_legacy_batchedtensor(grad)
+
+
+def _native() -> ModuleType | None:
     # torch.package follows plain imports, and has no place for C++: packaged models take the
-    # installed module.
-    return importlib.import_module("culi_mlip.quantum.native")
+    # installed module, if it is there and still the one that they know.
+    try:
+        module = importlib.import_module("culi_mlip.quantum.native")
+    except ImportError:
+        return None
+    return module if module.INTERFACE == _INTERFACE else None
 
 
 def _plain_polynomial(angles: Tensor, matrix: Tensor) -> Tensor:
@@ -88,14 +104,15 @@ def _plain_polynomial(angles: Tensor, matrix: Tensor) -> Tensor:
 
 class _Polynomial(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, angles: Tensor, matrix: Tensor) -> Tensor:
+    def forward(ctx: Any, angles: Tensor, matrix: Tensor) -> Tensor | None:
         cos, sin = angles.cos(), angles.sin()
         ctx.save_for_backward(angles, matrix, cos, sin)
-        values: Tensor = _native().sweep(cos, sin, matrix)[0]
-        return values
+        return _sweep(cos, sin, matrix)[0]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if is_batched(grad):
+            return _plain_gradient(grad, *ctx.saved_tensors[:2])
         with_matrix = ctx.needs_input_grad[1]
         gradients: tuple[Tensor, ...] = _Gradient.apply(grad, *ctx.saved_tensors, with_matrix)
         return gradients
@@ -116,7 +133,7 @@ class _Gradient(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(grad, angles, matrix, cos, sin)
-        gradients: tuple[Tensor | None, ...] = _native().sweep(
+        gradients: tuple[Tensor | None, ...] = _sweep(
             cos, sin, matrix, grad=grad, with_values=False, with_matrix=with_matrix
         )[1:]
         return gradients
@@ -128,10 +145,24 @@ class _Gradient(torch.autograd.Function):
         grad, angles, matrix, cos, sin = ctx.saved_tensors
         if of_matrix is not None or of_angles is None or torch.is_grad_enabled():
             return *_plain_second(grad, angles, matrix, of_angles, of_matrix), None, None, None
-        second: tuple[Tensor, ...] = _native().sweep(
+        second: tuple[Tensor | None, ...] = _sweep(
             cos, sin, matrix, direction=of_angles, grad=grad, with_matrix=ctx.needs_input_grad[2]
         )
         return *second, None, None, None
+
+
+def _sweep(*arguments: Any, **options: Any) -> tuple[Tensor | None, ...]:
+    native = _native()
+    assert native is not None  # noqa: S101 (`polynomial` looked)
+    results: tuple[Tensor | None, ...] = native.sweep(*arguments, **options)
+    return results
+
+
+def _plain_gradient(grad: Tensor, angles: Tensor, matrix: Tensor) -> tuple[Tensor, ...]:
+    with torch.enable_grad():
+        inputs = [tensor.detach().requires_grad_() for tensor in (angles, matrix)]
+        values = _plain_polynomial(*inputs)
+    return torch.autograd.grad(values, inputs, grad)
 
 
 def _plain_second(
@@ -142,6 +173,7 @@ def _plain_second(
     of_matrix: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
     """What `_Gradient.backward` returns, for any of its gradients, differentiable once more."""
+    create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         # Aliases: the gradient of the values may itself depend on the angles.
         inputs = [
@@ -159,7 +191,7 @@ def _plain_second(
             [f for f, _ in given],
             inputs,
             [g for _, g in given],
-            create_graph=torch.is_grad_enabled(),
+            create_graph=create_graph,
             allow_unused=True,
         )
 

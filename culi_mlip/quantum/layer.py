@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from culi_mlip.errors import ModelError
+from culi_mlip.errors import CuliError, ModelError
 from culi_mlip.quantum.circuit import CHOICES, Circuit
 from culi_mlip.quantum.compiler import bits, compiled
 from culi_mlip.quantum.fourier import (
@@ -101,6 +101,11 @@ class QDILayer(torch.nn.Module):
         -------
         Tensor
             Expectation value of each qubit, shape ``(batch, n_qubits)``, each in [-1, 1].
+
+        Raises
+        ------
+        ModelError
+            If the features have another shape.
         """
         return self._values(features, self._folded())
 
@@ -147,6 +152,11 @@ class QDILayer(torch.nn.Module):
         return blocks(self.weight, self.bits, self.first, self.folded, self.turned)
 
     def _values(self, features: Tensor, folded: tuple[Tensor, ...]) -> Tensor:
+        if features.shape[1:] != (self.circuit.n_features,):
+            raise ModelError(
+                f"features of shape {tuple(features.shape)}: give (batch, "
+                f"{self.circuit.n_features}), as many as the circuit takes"
+            )
         if self.is_fourier:
             return polynomial(features, folded[0])
         return (self.measurement @ self._amplitudes(features, folded).square()).T
@@ -164,9 +174,9 @@ class QDILayer(torch.nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         stored = state_dict.get(f"{prefix}signature")
-        if stored is not None and stored.tolist() != self.signature.tolist():
+        if stored is not None and stored.tolist() != _signature(self.circuit):
             raise ModelError(
-                f"the weights belong to {_circuit(stored.tolist())}, not to {self.circuit}: "
+                f"the weights belong to {_described(stored.tolist())}, not to {self.circuit}: "
                 "build the model with that circuit"
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -184,13 +194,16 @@ def _signature(circuit: Circuit) -> list[int]:
     ]
 
 
-def _circuit(signature: list[int]) -> Circuit:
-    """The circuit of a signature."""
-    values = {
-        field.name: CHOICES[field.name][value] if field.name in CHOICES else value
-        for field, value in zip(fields(Circuit), signature, strict=True)
-    }
-    return Circuit(**values)  # type: ignore[arg-type]
+def _described(signature: list[int]) -> str:
+    """The circuit of a signature, in words."""
+    try:
+        values = {
+            field.name: CHOICES[field.name][value] if field.name in CHOICES else value
+            for field, value in zip(fields(Circuit), signature, strict=True)
+        }
+        return str(Circuit(**values))  # type: ignore[arg-type]
+    except (ValueError, IndexError, CuliError):
+        return f"a circuit that this version does not know (signature {signature})"
 
 
 def _real(matrices: NDArray[np.complex128]) -> NDArray[np.float64]:

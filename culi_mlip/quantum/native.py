@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import logging
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -21,17 +22,35 @@ from torch import Tensor
 
 _SOURCE = Path(__file__).with_name("polynomial.cpp")
 
-_INSTRUCTIONS = {"AVX512": ["-march=x86-64-v4"], "AVX2": ["-march=x86-64-v3"]}
+INTERFACE = 1
+"""Changes with the meaning of this module's functions; packaged models ask for theirs."""
+
+_INSTRUCTIONS = {
+    "AVX512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"],
+    "AVX2": ["-mavx2", "-mfma"],
+}
 """Compiler flags for what PyTorch finds of this processor."""
+
+_MAX_ANGLES, _MAX_VALUES = 6, 8  # as in polynomial.cpp
 
 _TYPES = {torch.float32: "float32", torch.float64: "float64"}
 
 Results = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
-def takes(angles: Tensor) -> bool:
-    """Whether the kernel evaluates these angles."""
-    return angles.device.type == "cpu" and angles.dtype in _TYPES and library() is not None
+def takes(angles: Tensor, matrix: Tensor) -> bool:
+    """Whether the kernel evaluates these polynomials; the plain form says what is wrong."""
+    return (
+        angles.device.type == matrix.device.type == "cpu"
+        and angles.dtype == matrix.dtype
+        and angles.dtype in _TYPES
+        and angles.ndim == matrix.ndim == 2
+        and 1 <= angles.shape[1] <= _MAX_ANGLES
+        and len(matrix) % 3 == 0
+        and len(matrix) <= 3 * _MAX_VALUES
+        and matrix.shape[1] == 3 ** (angles.shape[1] - 1)
+        and library() is not None
+    )
 
 
 def sweep(
@@ -88,22 +107,40 @@ def library() -> ctypes.CDLL | None:
         *(*compiler.split(), "-std=c++17", "-O3", "-ffp-contract=fast", "-shared", "-fPIC"),
         *_INSTRUCTIONS.get(capability, []),
     ]
-    key = hashlib.sha256(repr(command).encode() + _SOURCE.read_bytes()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "culi_mlip"
-    file = folder / f"polynomial-{key}.so"
+    key = repr((command, platform.machine())).encode() + _SOURCE.read_bytes()
     try:
-        if not file.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as place:
-                made = Path(place) / file.name
-                subprocess.run(  # noqa: S603 (the machine's own compiler, fixed arguments)
-                    [*command, str(_SOURCE), "-o", str(made)], check=True, capture_output=True
-                )
-                made.replace(file)
-        return ctypes.CDLL(str(file))
-    except (OSError, subprocess.CalledProcessError) as error:
-        logging.getLogger(__name__).info("no C++ kernel, plain PyTorch instead: %s", error)
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "culi_mlip"
+        file = folder / f"polynomial-{hashlib.sha256(key).hexdigest()[:16]}.so"
+        if file.exists():
+            try:
+                return _loaded(file)
+            except (OSError, AttributeError):  # damaged, or made on another system
+                file.unlink()
+        _compile(command, file)
+        return _loaded(file)
+    except (OSError, AttributeError, RuntimeError, subprocess.CalledProcessError) as error:
+        reason = getattr(error, "stderr", None) or error
+        logging.getLogger(__name__).warning(
+            "the quantum layer runs without its C++ kernel, more slowly: %s", reason
+        )
         return None
+
+
+def _compile(command: list[str], file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent) as place:
+        made = Path(place) / file.name
+        subprocess.run(  # noqa: S603 (the machine's own compiler, fixed arguments)
+            [*command, str(_SOURCE), "-o", str(made)], check=True, capture_output=True, text=True
+        )
+        made.replace(file)
+
+
+def _loaded(file: Path) -> ctypes.CDLL:
+    kernel = ctypes.CDLL(str(file))
+    for name in _TYPES.values():
+        getattr(kernel, f"polynomial_{name}")
+    return kernel
 
 
 def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:

@@ -69,10 +69,12 @@ class NoisyLayer(torch.nn.Module):
         That value is a constant of the model, measured once and for all: it has the noise of
         the gates, but no shot noise.
         """
-        return self(features) - torch.as_tensor(self.zero, dtype=features.dtype)
+        return self(features) - _as(self.zero, features)
 
     def measure(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Expectation values of features, shapes (batch, n_features) and (batch, n_qubits)."""
+        if len(features) == 0:
+            return np.empty((0, self.signs.shape[1]))
         probabilities = self.outcomes(features)
         if self.shots is not None:
             probabilities = np.clip(probabilities, 0, None)
@@ -133,15 +135,28 @@ class _Measured(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (features,) = ctx.saved_tensors
+        gradient: Tensor = _MeasuredGradient.apply(grad, features, ctx.measure)
+        return gradient, None
+
+
+class _MeasuredGradient(torch.autograd.Function):
+    """The parameter-shift rule."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, features: Tensor, measure: Outcomes) -> Tensor:
         angles = features.detach().double().numpy(force=True)
-        of_values = grad.double().numpy(force=True)
+        of_values = grad.detach().double().numpy(force=True)
         result = np.empty_like(angles)
         for k in range(angles.shape[1]):
             shift = np.zeros(angles.shape[1])
             shift[k] = math.pi / 2
-            slopes = (ctx.measure(angles + shift) - ctx.measure(angles - shift)) / 2
+            slopes = (measure(angles + shift) - measure(angles - shift)) / 2
             result[:, k] = (of_values * slopes).sum(axis=1)
-        return _as(result, features), None
+        return _as(result, features)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> None:
+        raise RuntimeError("measured gradients cannot be differentiated")
 
 
 def _as(values: NDArray[np.float64], like: Tensor) -> Tensor:

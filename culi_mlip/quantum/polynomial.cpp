@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 namespace {
 
@@ -16,6 +17,10 @@ constexpr int BYTES = 64;
 
 template <class T> struct Vector { typedef T type __attribute__((vector_size(BYTES))); };
 template <class T> using Lanes = typename Vector<T>::type;
+
+template <class T> struct Sum {
+    Lanes<T> lanes = {};
+};
 
 template <class V> struct Dual {
     V a, b;
@@ -95,8 +100,7 @@ __attribute__((always_inline)) inline void sweep(int n, int q, int64_t batch, co
     constexpr int LANES = BYTES / sizeof(T);
     int terms = 1;
     for (int k = 1; k < n; ++k) terms *= 3;
-    V sums[3 * MAX_VALUES * MAX_TERMS];
-    if (gC) std::memset(sums, 0, 3 * q * terms * sizeof(V));
+    std::vector<Sum<T>> sums(gC ? 3 * q * terms : 0);
     // gC is added up for several blocks at a time: its cost is the stores to `sums`.
     constexpr int GATHER = 4;
     N all_t[GATHER][MAX_TERMS] = {}, all_G[GATHER][3 * MAX_VALUES];
@@ -149,16 +153,16 @@ __attribute__((always_inline)) inline void sweep(int n, int q, int64_t batch, co
         for (; gathered < GATHER; ++gathered) std::memset(all_G[gathered], 0, sizeof(all_G[0]));
         for (int r = 0; r < 3 * q; ++r)
             for (int i = 0; i < terms; ++i) {
-                V sum = sums[r * terms + i];
+                V sum = sums[r * terms + i].lanes;
                 for (int b = 0; b < GATHER; ++b) sum += result(all_G[b][r] * all_t[b][i]);
-                sums[r * terms + i] = sum;
+                sums[r * terms + i].lanes = sum;
             }
         gathered = 0;
     }
     if (gC)
         for (int i = 0; i < 3 * q * terms; ++i) {
             gC[i] = 0;
-            for (int lane = 0; lane < LANES; ++lane) gC[i] += sums[i][lane];
+            for (int lane = 0; lane < LANES; ++lane) gC[i] += sums[i].lanes[lane];
         }
 }
 

@@ -17,7 +17,7 @@ PNG = b"\x89PNG"
         (
             "fisher",
             ["--draws", 3, "--qubits", 2, "--features", 2],
-            "within 3 layers, Fig. 4(c)",
+            "rank's plateau (99%)",
             {"near_zero", "rank_by_depth", "mean", "eigenvalues", "threshold", "definition"},
         ),
         (
@@ -36,6 +36,13 @@ def test_each_analysis_writes_a_figure_and_its_numbers(culi, tmp_path, name, opt
     content = json.loads((tmp_path / f"circuit/{name}.json").read_text())
     assert keys <= content.keys()
     assert content["circuit"]["measurement"] == "Y"
+
+
+def test_the_papers_numbers_stand_beside_the_papers_circuit_only(culi):
+    assert "24 of 24" in culi("circuit", "zx").stdout
+    done = culi("circuit", "zx", "--depth", 2)
+    assert "16 of 16" in done.stdout
+    assert "paper" not in done.stdout
 
 
 def test_impossible_circuits_are_one_line(culi):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from culi_mlip.calculator import HybridAllegro
-from culi_mlip.errors import ModelError
+from culi_mlip.errors import DatasetError, ModelError
 from culi_mlip.models.noise import noise_errors, power_law
 
 
@@ -36,7 +36,14 @@ def test_power_law_finds_what_was_put_in():
     assert law.prefactor == pytest.approx(3)
     assert law.exponent == pytest.approx(-1)
     assert law.where(0.03) == pytest.approx(100)
+    assert law.where(0) == np.inf
     assert power_law([1], [3]) is None
+    assert power_law([100, 100], [3, 4]) is None
+
+
+def test_noise_of_no_frames_is_refused(trained):
+    with pytest.raises(DatasetError, match="no frames"):
+        noise_errors([], HybridAllegro(trained["qdi"]))
 
 
 def test_a_model_without_a_circuit_is_refused(trained, frames):

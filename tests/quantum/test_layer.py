@@ -42,10 +42,16 @@ def derivatives(outputs, features, weights, seed):
     first = torch.autograd.grad(
         (outputs * direction(outputs)).sum(), [features, weights], create_graph=True
     )
-    second = torch.autograd.grad(
-        (first[0] * direction(features)).sum(), [features, weights], materialize_grads=True
-    )
-    return [outputs, *first, *second]
+    second = [
+        torch.autograd.grad(
+            (gradient * direction(gradient)).sum(),
+            [features, weights],
+            materialize_grads=True,
+            retain_graph=True,
+        )
+        for gradient in first
+    ]
+    return [outputs, *first, *second[0], *second[1]]
 
 
 @settings(
@@ -165,16 +171,91 @@ def test_second_derivative_of_the_weights():
     assert torch.autograd.gradcheck(gradient, layer.weight.detach().clone().requires_grad_())
 
 
-def test_without_a_compiler_the_layer_works(monkeypatch, tmp_path):
-    monkeypatch.setenv("CXX", "/bin/false")
+@pytest.fixture
+def empty_cache(monkeypatch, tmp_path):
+    """The folder of compiled kernels, empty; nothing is kept afterwards."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native.library.cache_clear()
+    yield tmp_path / "culi_mlip"
+    monkeypatch.undo()
+    native.library.cache_clear()
+
+
+def test_without_a_compiler_the_layer_works(monkeypatch, empty_cache):
+    monkeypatch.setenv("CXX", "/bin/false")
+    assert native.library() is None
+    assert QDILayer(Circuit())(torch.zeros(2, 4)).shape == (2, 4)
+
+
+def test_without_a_home_the_layer_works(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pathlib.Path.home", _no_home)
     native.library.cache_clear()
     try:
         assert native.library() is None
-        assert QDILayer(Circuit())(torch.zeros(2, 4)).shape == (2, 4)
     finally:
-        monkeypatch.undo()
         native.library.cache_clear()
+
+
+def _no_home():
+    raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a library"])
+def test_a_damaged_kernel_is_made_anew(monkeypatch, empty_cache, content):
+    assert native.library() is not None
+    (whole,) = empty_cache.glob("*.so")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(empty_cache / "other"))
+    damaged = empty_cache / "other" / "culi_mlip" / whole.name
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(content)
+    native.library.cache_clear()
+    assert native.library() is not None
+    assert damaged.stat().st_size == whole.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("layer_type", "features_type"),
+    [(torch.float32, torch.float64), (torch.float64, torch.float32)],
+)
+def test_features_of_another_precision_are_an_error(layer_type, features_type):
+    layer = QDILayer(Circuit()).to(layer_type)
+    with pytest.raises(RuntimeError, match="same dtype"):
+        layer(torch.zeros(3, 4, dtype=features_type))
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (5, 5), (5, 9), (5,), (2, 5, 4)])
+def test_features_of_another_shape_are_refused(shape):
+    with pytest.raises(ModelError, match=r"give \(batch, 4\), as many as the circuit takes"):
+        QDILayer(Circuit())(torch.zeros(shape))
+
+
+def test_reduced_precision_works():
+    values = QDILayer(Circuit()).bfloat16()(torch.zeros(2, 4, dtype=torch.bfloat16))
+    assert values.dtype == torch.bfloat16
+
+
+def test_transforms_and_batched_gradients_agree_with_ordinary_ones():
+    layer = QDILayer(Circuit(n_features=3)).double()
+    features = torch.randn(5, 3, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian
+    ordinary = jacobian(layer, features)
+    torch.testing.assert_close(jacobian(layer, features, vectorize=True), ordinary)
+    gradients = torch.autograd.grad(
+        layer(features).sum(0), layer.weight, torch.eye(4).double(), is_grads_batched=True
+    )[0]
+    assert gradients.shape == (4, *layer.weight.shape)
+    torch.testing.assert_close(torch.func.jacrev(layer)(features), ordinary)
+    rows = torch.func.vmap(lambda x: layer(x[None])[0])(features)
+    torch.testing.assert_close(rows, layer(features))
+
+
+def test_a_gradient_without_a_graph_keeps_none():
+    layer = QDILayer(Circuit())
+    features = torch.randn(5, 4, requires_grad=True)
+    first = torch.autograd.grad(layer(features).sum(), layer.weight, create_graph=True)[0]
+    (second,) = torch.autograd.grad(first.square().sum(), features)
+    assert not second.requires_grad
 
 
 def test_both_forms_agree():
@@ -205,6 +286,13 @@ def test_impossible_circuits_are_refused(wrong):
     ((name, value),) = wrong.items()
     with pytest.raises(CuliError, match=f"{name}={value!r}: (give|choose)"):
         Circuit(**wrong)
+
+
+def test_a_signature_of_a_later_version_is_refused():
+    layer = QDILayer(Circuit())
+    state = layer.state_dict() | {"signature": torch.tensor([4, 4, 3, 9, 0, 0, 0, 1])}
+    with pytest.raises(ModelError, match="a circuit that this version does not know"):
+        layer.load_state_dict(state)
 
 
 @pytest.mark.parametrize("other", [Circuit(encoding="X"), Circuit(depth=2), Circuit(n_qubits=3)])

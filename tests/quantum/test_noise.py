@@ -69,6 +69,24 @@ def test_shots_scatter_as_pennylanes_and_as_theory_says():
         np.testing.assert_allclose(sample.var(axis=0), theory, rtol=5 * np.sqrt(2 / repeats))
 
 
+@pytest.mark.parametrize("circuit", [ONE_ROW, TWO_ROWS])
+def test_no_edges_are_no_values(circuit):
+    layer, features = layer_and_features(circuit, n_edges=0)
+    features.requires_grad_()
+    values = NoisyLayer(layer, shots=10)(features)
+    assert values.shape == (0, circuit.n_qubits)
+    assert torch.autograd.grad(values.sum(), features)[0].shape == features.shape
+
+
+def test_a_measured_gradient_has_no_derivative():
+    layer, features = layer_and_features(ONE_ROW)
+    features.requires_grad_()
+    values = NoisyLayer(layer)(features)
+    (first,) = torch.autograd.grad(values.sum(), features, create_graph=True)
+    with pytest.raises(RuntimeError, match="measured gradients cannot be differentiated"):
+        torch.autograd.grad(values.sum() + first.square().sum(), features)
+
+
 def test_the_same_seed_measures_the_same():
     layer, features = layer_and_features(ONE_ROW)
     first, second, other = (NoisyLayer(layer, shots=10, seed=s)(features) for s in (1, 1, 2))
