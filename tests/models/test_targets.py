@@ -1,4 +1,4 @@
-"""The hybrid where large simulations run: LAMMPS' pair_allegro."""
+"""The hybrid where large and batched simulations run: LAMMPS' pair_allegro, torch-sim."""
 
 import subprocess
 import sys
@@ -10,10 +10,33 @@ from ase.build import bulk
 from nequip.data import AtomicDataDict, from_ase
 from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
 from nequip.scripts._compile_utils import LMP_OUTPUTS
+from nequip.utils.unittests.model_tests_torchsim import TorchSimIntegrationMixin
 
 from culi_mlip.calculator import HybridAllegro
+from tests.models.test_builders import MINIMAL, VARIANTS
 
 pytestmark = pytest.mark.slow
+
+
+class TestHybridInTorchSim(TorchSimIntegrationMixin):
+    """nequip's own tests of its torch-sim calculator (extra ``torchsim``), target "batch"."""
+
+    @pytest.fixture(scope="class", autouse=True)
+    def torchsim(self):
+        pytest.importorskip("torch_sim")
+        pytest.importorskip("nvalchemiops")
+
+    @pytest.fixture(scope="class")
+    def config(self):
+        return MINIMAL | VARIANTS["qdi"]
+
+    @pytest.fixture
+    def strict_locality(self):
+        return True
+
+    @pytest.fixture(scope="class", params=["minimal_toy_emt.yaml"])
+    def conffile(self, request):
+        return request.param  # the other configuration downloads its data
 
 
 def test_pair_allegro_gives_the_forces_of_the_calculator(trained, tmp_path):
