@@ -4,12 +4,13 @@
 
 Both are trained for one epoch on a handful of frames (their weights do not matter here), compiled
 by ``nequip-compile`` for ASE, and then timed in turns: force calls on one thread, eager and
-AOTInductor, and training steps. The best turn of each counts.
+AOTInductor, and training steps. The median of the turns' ratios counts.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from nequip.data import AtomicDataDict, from_ase
 from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
 
 from culi_mlip.calculator import HybridAllegro
+from culi_mlip.memory import keep_freed_memory
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.models.training import train
 from culi_mlip.structures import bulk, li_on_cu, rattled, slab
@@ -53,21 +55,38 @@ def training_frames(folder: Path) -> None:
     ase.io.write(folder / "val.extxyz", frames[-2:], format="extxyz")
 
 
-def best(jobs: dict[str, Callable[[], None]], turns: int) -> dict[str, float]:
-    """Least seconds of each job, taken in turns."""
-    times = dict.fromkeys(jobs, float("inf"))
-    for _ in range(turns):
-        for name, job in jobs.items():
+def paired(jobs: dict[str, Callable[[], None]], turns: int) -> dict[str, np.ndarray]:
+    """Seconds of each job in every turn.
+
+    A turn runs the jobs forwards and backwards (A B B A), so that a machine that slows down or
+    speeds up within it does the same to both.
+    """
+    names = list(jobs)
+    seconds = {name: np.zeros(turns) for name in names}
+    for turn in range(turns):
+        for name in names + names[::-1]:
             start = time.perf_counter()
-            job()
-            times[name] = min(times[name], time.perf_counter() - start)
-    return times
+            jobs[name]()
+            seconds[name][turn] += (time.perf_counter() - start) / 2
+    return seconds
 
 
-def report(name: str, times: dict[str, float]) -> None:
-    """Print both times and their ratio."""
-    plain, hybrid = (times[v] for v in VARIANTS)
-    print(f"{name:24}{plain:10.3f}{hybrid:10.3f}{hybrid / plain:8.3f}", flush=True)
+def warm(jobs: dict[str, Callable[[], None]]) -> dict[str, Callable[[], None]]:
+    """Run each job once, outside the measurement, and return them."""
+    for job in jobs.values():
+        job()
+    return jobs
+
+
+def report(name: str, seconds: dict[str, np.ndarray]) -> None:
+    """Print median times, the median of the turns' ratios and its quartiles."""
+    plain, hybrid = (seconds[v] for v in VARIANTS)
+    low, ratio, high = np.percentile(hybrid / plain, (25, 50, 75))
+    print(
+        f"{name:24}{np.median(plain):10.3f}{np.median(hybrid):10.3f}"
+        f"{ratio:8.3f}   ({low:.3f} to {high:.3f})",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -77,6 +96,7 @@ def main() -> None:
     parser.add_argument("--no-compile", action="store_true", help="leave AOTInductor out")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as `culi-mlip md` and `culi-mlip train` do
     atoms = big_slab()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -87,14 +107,14 @@ def main() -> None:
             train(folder / "data", folder / variant, settings)
         print(f"{len(atoms)} atoms; s{'Allegro':>31}{'+QDI':>10}{'ratio':>8}")
         eager = {v: HybridAllegro(folder / v) for v in VARIANTS}
-        report("force call, eager", best(_calls(eager, atoms), arguments.turns))
-        report("training step", best(_steps(eager, atoms), arguments.turns))
+        report("force call, eager", paired(warm(_calls(eager, atoms)), arguments.turns))
+        report("training step", paired(warm(_steps(eager, atoms)), arguments.turns))
         if arguments.no_compile:
             return
         compiled = {v: folder / f"{v}.nequip.pt2" for v in VARIANTS}
-        report("nequip-compile", best(_compilations(folder, compiled), 1))
+        report("nequip-compile", paired(_compilations(folder, compiled), 2))
         loaded = {v: HybridAllegro(compiled[v]) for v in VARIANTS}
-        report("force call, AOTInductor", best(_calls(loaded, atoms), 3 * arguments.turns))
+        report("force call, AOTInductor", paired(warm(_calls(loaded, atoms)), arguments.turns))
 
 
 def _calls(calculators: dict[str, HybridAllegro], atoms: Atoms) -> dict[str, Callable[[], None]]:
@@ -126,17 +146,19 @@ def _steps(calculators: dict[str, HybridAllegro], atoms: Atoms) -> dict[str, Cal
 
 def _compilations(folder: Path, targets: dict[str, Path]) -> dict[str, Callable[[], None]]:
     def compile_(variant: str) -> None:
-        subprocess.run(
-            [
-                str(Path(sys.executable).with_name("nequip-compile")),
-                "checkpoints/best.ckpt",
-                str(targets[variant]),
-                *("--mode", "aotinductor", "--device", "cpu", "--target", "ase"),
-            ],
-            cwd=folder / variant,
-            check=True,
-            capture_output=True,
-        )
+        with tempfile.TemporaryDirectory() as empty_cache:
+            subprocess.run(
+                [
+                    str(Path(sys.executable).with_name("nequip-compile")),
+                    "checkpoints/best.ckpt",
+                    str(targets[variant]),
+                    *("--mode", "aotinductor", "--device", "cpu", "--target", "ase"),
+                ],
+                cwd=folder / variant,
+                env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": empty_cache},
+                check=True,
+                capture_output=True,
+            )
 
     return {variant: lambda v=variant: compile_(v) for variant in targets}
 

@@ -64,9 +64,11 @@ def command(
     from culi_mlip.cli import console
     from culi_mlip.dynamics import energy_drift, run_md
     from culi_mlip.files import read_frames
+    from culi_mlip.memory import keep_freed_memory
     from culi_mlip.models.files import model_digest
     from culi_mlip.structures import li_on_cu, slab
 
+    keep_freed_memory()
     if structure is None:
         base = slab("Cu", (1, 0, 0), thickness=5, vacuum=10, free_layers=None)
         atoms = li_on_cu(base, 0.5, seed=0, repeat=(4, 4, 1))

@@ -23,17 +23,10 @@ from culi_mlip.datasets import fit_reference_energies
 from culi_mlip.datasets.audit import missing_labels
 from culi_mlip.errors import DatasetError, ModelError, OutputError
 from culi_mlip.files import read_frames, read_json, write_json, write_text
+from culi_mlip.memory import KEEP_FREED_MEMORY
 from culi_mlip.models.config import nequip_config
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.runs import is_finished, run_folder
-
-_MALLOC = {
-    # glibc returns every large tensor's memory to the system and faults it in anew; keeping
-    # it makes a training step on the CPU two to three times as fast.
-    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
-    "MALLOC_TOP_PAD_": str(64 << 20),
-}
 
 
 @dataclass(frozen=True)
@@ -184,7 +177,7 @@ def _run_nequip(folder: Path, epochs: int, progress: Callable[[int, int], None] 
     command = [sys.executable, "-m", "nequip.scripts.train"]
     if (folder / "checkpoints" / "last.ckpt").exists():
         command.append("++ckpt_path=checkpoints/last.ckpt")
-    environment = _MALLOC | dict(os.environ)
+    environment = KEEP_FREED_MEMORY | dict(os.environ)  # a step takes half the time
     with (folder / "train.log").open("a") as log:
         process = subprocess.Popen(  # noqa: S603 (our own interpreter, fixed arguments)
             command,
