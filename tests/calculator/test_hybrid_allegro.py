@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
@@ -127,8 +128,10 @@ def test_checkpoint_and_run_folder_are_the_same_model(trained):
     assert atoms.calc.species == ["Cu"]
 
 
-def test_packaged_model_gives_the_same_energy(trained, tmp_path):
-    package = tmp_path / "model.nequip.zip"
+@pytest.fixture(scope="module")
+def package(trained, tmp_path_factory):
+    """The hybrid, packaged by nequip's command."""
+    package = tmp_path_factory.mktemp("package") / "model.nequip.zip"
     subprocess.run(
         [
             sys.executable, "-m", "nequip.scripts.package", "build",
@@ -138,12 +141,43 @@ def test_packaged_model_gives_the_same_energy(trained, tmp_path):
         capture_output=True,
         cwd=trained["qdi"],
     )  # fmt: skip
+    return package
+
+
+def test_packaged_model_gives_the_same_forces(trained, package):
     atoms = crystal()
     forces = []
     for path in (trained["qdi"], package):
         atoms.calc = HybridAllegro(path, device="cpu")
         forces.append(atoms.get_forces())
     np.testing.assert_allclose(forces[0], forces[1], atol=1e-12)
+
+
+WITHOUT_THIS_PACKAGE = """
+import importlib.metadata, sys
+sys.modules["culi_mlip"] = None  # importing it fails, and nequip finds no extension of that name
+entry_points = importlib.metadata.entry_points
+def others(**which):
+    return [] if which.get("group") == "nequip.extension" else entry_points(**which)
+importlib.metadata.entry_points = others
+import ase.io
+from nequip.integrations.ase import NequIPCalculator
+atoms = ase.io.read(sys.argv[2])
+atoms.calc = NequIPCalculator._from_saved_model(sys.argv[1], device="cpu")
+atoms.get_forces()
+ase.io.write(sys.argv[3], atoms, format="extxyz")
+assert "culi_mlip.quantum" not in sys.modules
+"""
+
+
+def test_packaged_model_runs_where_this_package_is_not_installed(trained, package, tmp_path):
+    atoms = crystal()
+    atoms.write(tmp_path / "in.traj")
+    script = [sys.executable, "-c", WITHOUT_THIS_PACKAGE]
+    subprocess.run([*script, package, tmp_path / "in.traj", tmp_path / "out.xyz"], check=True)
+    atoms.calc = HybridAllegro(trained["qdi"], device="cpu")
+    there = ase.io.read(tmp_path / "out.xyz").get_forces()
+    np.testing.assert_allclose(there, atoms.get_forces(), atol=1e-7)
 
 
 @pytest.mark.slow
