@@ -43,7 +43,7 @@ class Infill:
     units
         Unit of each constraint: its typical size, shape (constraints,).
     uncertainty
-        Of the surrogates, with believed points taken as known.
+        Of the surrogates, with believed and failed points taken as known.
     optimism
         Times each objective's error and the uncertainty is what is taken off the prediction: 0 is
         the predicted hypervolume (PHV), 1 the S-metric with a bonus for what is unknown (SMS).
@@ -51,6 +51,8 @@ class Infill:
         Error of each objective's surrogate where nothing is known, shape (objectives,).
     successes, failures
         Coordinates of evaluations that gave a result, and of those that failed.
+    caution
+        Exponent of the estimated success: how much it weighs beside the hypervolume.
     """
 
     surrogates: Surrogates
@@ -63,6 +65,7 @@ class Infill:
     errors: Array
     successes: Array
     failures: Array
+    caution: float
 
     def merit(self, points: Array) -> Array:
         """Return what points are worth: hypervolume if feasible, else minus the violation.
@@ -90,8 +93,8 @@ class Infill:
         """Return how sure it is that an evaluation succeeds, from 0 to 1, shape (m,).
 
         The success of the evaluations, interpolated with inverse distances as weights (Shepard,
-        1968), squared: 0 among failures alone, 1 among successes, and the same everywhere where
-        failures are mixed at random among successes.
+        1968), to the power of `caution`: 0 among failures alone, 1 among successes, and the same
+        everywhere where failures are mixed at random among successes.
         """
         if len(self.failures) == 0:
             return np.ones(len(points))
@@ -99,7 +102,7 @@ class Infill:
         power = (points.shape[1] + 2) / 2
         logarithms = -power * np.log(squared_distances(points, known) + 1e-12)
         weights = softmax(logarithms, axis=1)
-        return np.asarray(weights[:, : len(self.successes)].sum(axis=1) ** 2)
+        return np.asarray(weights[:, : len(self.successes)].sum(axis=1) ** self.caution)
 
     def negative_gain(self, point: Array) -> tuple[float, Array]:
         """Return minus the hypervolume gained and its gradient, for a local search."""
@@ -149,8 +152,8 @@ def best_point(
     candidates = _free(np.vstack([anywhere, _near(space, good, rng)]), taken)
     if len(candidates) == 0:
         return None
-    merit = infill.merit(candidates)
-    order = np.argsort(-merit, kind="stable")
+    everywhere, merits = candidates, infill.merit(candidates)
+    merit, order = merits, np.argsort(-merits, kind="stable")
     if space.is_continuous.any():
         ranked = anywhere[np.argsort(-infill.merit(anywhere), kind="stable")]
         starts = [*_apart(candidates[order[: 10 * N_STARTS]]), *_apart(ranked[: 10 * N_STARTS])]
@@ -162,13 +165,14 @@ def best_point(
     if merit[best] == 0 and infill.optimism == 0:  # nothing is promised: hope for more
         return best_point(replace(infill, optimism=1.0), space, good, taken, rng)
     if merit[best] == 0:  # go where least is known
-        best = np.where(merit == 0, infill.uncertainty(candidates), -1.0).argmax()
+        unknown = infill.uncertainty(everywhere) * infill.success(everywhere)
+        return np.asarray(everywhere[np.where(merits == 0, unknown, -1.0).argmax()])
     return np.asarray(candidates[best])
 
 
 def _anywhere(space: Space, rng: np.random.Generator) -> Array:
     points = rng.uniform(space.lower, space.upper, (N_CANDIDATES // 2, space.dimension))
-    return np.unique(space.snap(points), axis=0)
+    return rng.permutation(np.unique(space.snap(points), axis=0))
 
 
 def _near(space: Space, good: Array, rng: np.random.Generator) -> Array:
@@ -177,7 +181,8 @@ def _near(space: Space, good: Array, rng: np.random.Generator) -> Array:
     first, second = rng.integers(len(good), size=(2, n))
     mix = np.where(rng.random(n) < 0.3, rng.random(n), 0.0)[:, None]
     between = space.snap(good[first] + mix * (good[second] - good[first]))
-    return np.unique(space.steps(rng, between, 10 ** rng.uniform(-3, -0.2, n)), axis=0)
+    steps = space.steps(rng, between, 10 ** rng.uniform(-3, -0.2, n))
+    return rng.permutation(np.unique(steps, axis=0))
 
 
 def _free(candidates: Array, taken: Array) -> Array:

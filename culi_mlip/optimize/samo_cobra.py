@@ -27,6 +27,12 @@ FIRST_MARGIN, LARGEST_MARGIN = 0.04, 0.4
 NARROWER, WIDER = 0.9, 1.2
 """Factors of that root after an evaluation where the constraint held, and where it did not."""
 
+LEAST_CAUTION, MOST_CAUTION = 2.0, 100.0
+"""Exponents of the estimated success of an evaluation."""
+
+BOLDER, WARIER = 0.8, 1.5
+"""Factors of that exponent after an evaluation that succeeded, and after one that failed."""
+
 FOCUS = 30
 """Most evaluations that judge the surrogates."""
 
@@ -123,10 +129,9 @@ class SamoCobra:
         points: list[Point] = []
         plan = _Plan(self)
         for _ in range(n):
-            coordinates = plan.next()
-            if coordinates is None:
+            point = plan.next()
+            if point is None:
                 break
-            point = self.space.decode(coordinates)
             points.append(point)
             self.pending.append(point)
         return points
@@ -213,28 +218,29 @@ class _Plan:
     def __init__(self, optimizer: SamoCobra) -> None:
         self.optimizer, self.space = optimizer, optimizer.space
         table = optimizer._table()
-        succeeded = np.isfinite(table).all(axis=1)
+        succeeded = np.asarray(np.isfinite(table).all(axis=1))
         known = np.array(optimizer._coordinates).reshape(-1, self.space.dimension)
         self.successes, self.failures = known[succeeded], known[~succeeded]
-        self.values = table[succeeded]
+        self.values, self.succeeded = table[succeeded], succeeded
         self.pending = [self.space.encode(point) for point in optimizer.pending]
         self.n_told = len(table)
         self.surrogates: Surrogates | None = None
 
-    def next(self) -> Array | None:
-        """Coordinates of the next point, which is pending from now on."""
+    def next(self) -> Point | None:
+        """The next point, which is pending from now on."""
         asked = self.n_told + len(self.pending)
-        if asked >= self.space.n_points:
-            return self._unseen()
+        chosen: Array | None = None
         if asked < self.optimizer.n_initial or len(self.values) < 2:
-            chosen: Array | None = self._design(asked)
-        else:
+            chosen = self._design(asked)
+        elif asked < self.space.n_points:
             chosen = self._best()
         if chosen is None:
             chosen = self._unseen()
-        if chosen is not None:
-            self.pending.append(chosen)
-        return chosen
+        if chosen is None:
+            return None
+        point = self.space.decode(chosen)
+        self.pending.append(self.space.encode(point))
+        return point
 
     @property
     def taken(self) -> Array:
@@ -295,11 +301,12 @@ class _Plan:
             improvement=Improvement(front, reference),
             margins=margins,
             units=units,
-            uncertainty=Uncertainty(np.vstack([self.successes, *(p[None] for p in self.pending)])),
+            uncertainty=Uncertainty(self.taken),
             optimism=optimism,
             errors=errors,
             successes=self.successes,
             failures=self.failures,
+            caution=self._caution(),
         )
         return best_point(infill, self.space, good, self.taken, rng)
 
@@ -332,6 +339,14 @@ class _Plan:
             roots = roots * np.where(constraints <= 0, NARROWER, WIDER)
             roots = np.minimum(roots, LARGEST_MARGIN)
         return roots**2
+
+    def _caution(self) -> float:
+        """Exponent of the estimated success: each failure raises it, each success lowers it."""
+        caution = LEAST_CAUTION
+        for success in self.succeeded[self.optimizer.n_initial :]:
+            caution *= BOLDER if success else WARIER
+            caution = min(max(caution, LEAST_CAUTION), MOST_CAUTION)
+        return caution
 
     def _reference(self, front: Array) -> Array:
         if self.optimizer.reference is not None:
