@@ -59,8 +59,8 @@ class SamoCobra:
     n_initial
         Evaluations of the initial Halton design; parameters + 1 by default.
     reference
-        Reference point of the hypervolume, shape (n_objectives,); by default it follows the
-        worst objectives of the front.
+        Reference point of the hypervolume, shape (n_objectives,); by default it lies beyond the
+        worst objectives of all evaluations.
     noisy
         Whether repeated evaluations differ: surrogates are then smoothed as far as leave-one-out
         errors ask for.
@@ -292,13 +292,12 @@ class _Plan:
         if len(good) == 0:
             violation = (np.maximum(constraints, 0.0) / units).sum(axis=1)
             good = self.successes[violation.argsort(kind="stable")[:5]]
-        reference = self._reference(front if len(front) else objectives)
         errors = np.array([f.error for f in surrogates.functions[:k]])
         optimism = OPTIMISM[len(self.pending) % len(OPTIMISM)]
         infill = Infill(
             surrogates=surrogates,
             n_objectives=k,
-            improvement=Improvement(front, reference),
+            improvement=Improvement(front, self._reference()),
             margins=margins,
             units=units,
             uncertainty=Uncertainty(self.taken),
@@ -348,10 +347,13 @@ class _Plan:
             caution = min(max(caution, LEAST_CAUTION), MOST_CAUTION)
         return caution
 
-    def _reference(self, front: Array) -> Array:
+    def _reference(self) -> Array:
+        """The given reference point, or one beyond all evaluations.
+
+        The worst of the front alone would hide the rest of a front of which only a part is found.
+        """
         if self.optimizer.reference is not None:
             return self.optimizer.reference
-        k = self.optimizer.n_objectives
-        worst, best = front.max(axis=0), front.min(axis=0)
-        spread = np.where(worst > best, worst - best, np.ptp(self.values[:, :k], axis=0))
-        return np.asarray(worst + 0.2 * np.where(spread > 0, spread, 1.0))
+        objectives = self.values[:, : self.optimizer.n_objectives]
+        spread = np.ptp(objectives, axis=0)
+        return np.asarray(objectives.max(axis=0) + 0.2 * np.where(spread > 0, spread, 1.0))
