@@ -27,9 +27,9 @@ from nequip.data import AtomicDataDict, from_ase
 from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
 
 from culi_mlip.calculator import HybridAllegro
-from culi_mlip.memory import keep_freed_memory
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.models.training import train
+from culi_mlip.process import keep_freed_memory
 from culi_mlip.structures import bulk, li_on_cu, rattled, slab
 
 VARIANTS = ("allegro", "qdi")

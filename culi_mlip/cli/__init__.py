@@ -16,6 +16,7 @@ _COMMANDS = {
     "structures": "structures",
     "train": "train",
     "presets": "presets",
+    "optimize": "optimize",
     "circuit": "circuit",
     "evaluate": "evaluate",
     "md": "md",
@@ -47,6 +48,7 @@ def group(debug: bool) -> None:
     culi-mlip build-dataset recipe.yaml         structures, labels, split
     culi-mlip structures show data/             pictures of structures
     culi-mlip train data/ --variant qdi         a potential
+    culi-mlip optimize data/ --variant qdi      its hyperparameters, for error and speed
     culi-mlip circuit fisher                    the quantum layer's analyses
     culi-mlip evaluate run/ data/test.extxyz    its errors
     culi-mlip md slab.xyz --model run/          molecular dynamics

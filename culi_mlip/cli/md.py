@@ -64,8 +64,8 @@ def command(
     from culi_mlip.cli import console
     from culi_mlip.dynamics import energy_drift, run_md
     from culi_mlip.files import read_frames
-    from culi_mlip.memory import keep_freed_memory
     from culi_mlip.models.files import model_digest
+    from culi_mlip.process import keep_freed_memory
     from culi_mlip.structures import li_on_cu, slab
 
     keep_freed_memory()

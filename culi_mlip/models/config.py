@@ -36,7 +36,7 @@ def nequip_config(
         Whether every frame has a stress.
     """
     stress = has_stress and settings.loss.stress > 0
-    steps = settings.epochs * -(-n_train // settings.batch_size)
+    steps = max(2, settings.epochs * -(-n_train // settings.batch_size))
     return {
         # The run folder is the working directory: `cd run && nequip-train` repeats it.
         "hydra": {"run": {"dir": "."}, "output_subdir": None, "job": {"chdir": False}},
@@ -59,7 +59,7 @@ def nequip_config(
                     "_target_": "torch.optim.lr_scheduler.OneCycleLR",
                     "max_lr": settings.learning_rate,
                     "total_steps": steps,
-                    "pct_start": 0.1,
+                    "pct_start": max(0.1, 2 / steps),  # two steps or more: PyTorch divides
                     "div_factor": 10.0,
                     "final_div_factor": 200.0,
                     "cycle_momentum": False,

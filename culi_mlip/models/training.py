@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import ctypes
 import hashlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -23,9 +21,9 @@ from culi_mlip.datasets import fit_reference_energies
 from culi_mlip.datasets.audit import missing_labels
 from culi_mlip.errors import DatasetError, ModelError, OutputError
 from culi_mlip.files import read_frames, read_json, write_json, write_text
-from culi_mlip.memory import KEEP_FREED_MEMORY
 from culi_mlip.models.config import nequip_config
 from culi_mlip.models.settings import TrainSettings
+from culi_mlip.process import KEEP_FREED_MEMORY, die_with_parent
 from culi_mlip.runs import is_finished, run_folder
 
 
@@ -186,7 +184,7 @@ def _run_nequip(folder: Path, epochs: int, progress: Callable[[int, int], None] 
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+            preexec_fn=die_with_parent,  # noqa: PLW1509
         )
         try:
             while process.poll() is None:
@@ -199,12 +197,6 @@ def _run_nequip(folder: Path, epochs: int, progress: Callable[[int, int], None] 
             process.wait()
     if process.returncode != 0:
         _raise_failure(folder, process.returncode)
-
-
-def _die_with_parent() -> None:
-    """Let the kernel kill the training when this process dies, however it dies."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def _raise_failure(folder: Path, code: int) -> None:

@@ -24,6 +24,9 @@ from culi_mlip.optimize.space import Categorical, Integer, Parameter, Space
 
 _POINT = "samo_cobra:point"
 
+INTERRUPTED = "samo_cobra:interrupted"
+"""System attribute of failed trials that say nothing about their point."""
+
 PATIENCE = 30.0
 """Seconds that a trial waits for those started before it to plan their points."""
 
@@ -166,7 +169,9 @@ class SamoCobraSampler(BaseSampler):
         retried = {n for t in trials for n in t.system_attrs.get("retry_history", ())}
         for trial in trials:
             point = self._point(trial.params)
-            if point is None or not trial.state.is_finished() or trial.number in retried:
+            if point is None or not trial.state.is_finished():
+                continue
+            if trial.number in retried or INTERRUPTED in trial.system_attrs:
                 continue
             optimizer.tell([point], [_outcome(trial, signs, names)])
         return optimizer

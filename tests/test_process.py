@@ -8,7 +8,7 @@ import pytest
 FAULTS = """
 import resource, sys
 import numpy as np
-from culi_mlip.memory import keep_freed_memory
+from culi_mlip.process import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 def work():

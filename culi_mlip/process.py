@@ -1,9 +1,11 @@
-"""How this process deals with the memory that it frees."""
+"""What a process of ours asks of the system: memory that stays, and an end with its parent."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import signal
+import sys
 
 # glibc's environment variables for the same, read when a process starts: for processes of ours.
 KEEP_FREED_MEMORY = {
@@ -30,3 +32,13 @@ def keep_freed_memory() -> None:
         return
     mallopt(m_mmap_max, 0)
     mallopt(m_trim_threshold, -1)
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process when the thread that started it dies, however it dies.
+
+    For ``preexec_fn`` of `subprocess.Popen`. Does nothing elsewhere than on Linux.
+    """
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -1,0 +1,226 @@
+"""A tuning in an Optuna storage: a fixed number of slots, each evaluated exactly once.
+
+All slots are queued as trials when the study is made. A worker claims one at a time; a trial whose
+worker died is marked as interrupted and its slot is queued again, with the same point. So
+workers come and go, and the number of results is always the number of slots.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+import psutil
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
+
+from culi_mlip.errors import CuliError
+from culi_mlip.optimize.sampler import INTERRUPTED, SamoCobraSampler
+
+HEARTBEAT, GRACE = 30, 180
+"""Seconds between signs of life of a worker, and after which one without them is dead."""
+
+_SLOT, _OWNER, _INPUTS = "slot", "owner", "inputs"
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Connect to a storage.
+
+    Parameters
+    ----------
+    url
+        Such as ``sqlite:///hpo.db`` or ``postgresql://user@host/database``.
+
+    Raises
+    ------
+    CuliError
+        If it cannot be reached.
+    """
+    options: dict[str, Any] = {}
+    if url.startswith("sqlite"):
+        options["connect_args"] = {"timeout": 120}  # others may be writing
+    elif url.startswith("postgresql"):
+        options["connect_args"] = {"connect_timeout": 20}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return RDBStorage(
+                url, engine_kwargs=options, heartbeat_interval=HEARTBEAT, grace_period=GRACE
+            )
+    except (SQLAlchemyError, ValueError, ImportError, RuntimeError, StorageInternalError) as error:
+        cause = error.__cause__ or error
+        reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
+        raise CuliError(
+            f"the storage {url} cannot be reached ({reason[:200]}): check the address, and that "
+            "the database runs"
+        ) from error
+
+
+def open_study(
+    storage: BaseStorage,
+    name: str,
+    sampler: SamoCobraSampler,
+    slots: int,
+    inputs: Mapping[str, Any],
+    first: Mapping[str, Any] | None,
+) -> optuna.Study:
+    """Make a study with its slots, or open it and add slots that are missing.
+
+    Parameters
+    ----------
+    storage, name
+        Where, and which.
+    sampler
+        Plans the points.
+    slots
+        Evaluations in all.
+    inputs
+        What is tuned; a study is of the same inputs for all who work on it.
+    first
+        Point of the first slot; None leaves it to the sampler.
+
+    Raises
+    ------
+    CuliError
+        If the study is of other inputs.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    options: dict[str, Any] = {"study_name": name, "storage": storage, "sampler": sampler}
+    try:
+        study = optuna.create_study(directions=["minimize"] * 2, **options)
+        with warnings.catch_warnings():  # names are an experimental feature of Optuna
+            warnings.simplefilter("ignore")
+            study.set_metric_names(["force MAE (eV/Å)", "inference time (s)"])
+        study.set_user_attr(_INPUTS, dict(inputs))
+    except DuplicatedStudyError:
+        study = optuna.load_study(**options)
+        known = study.user_attrs.get(_INPUTS, inputs)
+        if known != inputs:
+            changed = [k for k in (known | inputs) if known.get(k) != inputs.get(k)]
+            raise CuliError(
+                f"the study '{name}' in this storage is of other {', '.join(changed)}: choose "
+                "another --study, or the same inputs"
+            ) from None
+    fill(study, slots, first)
+    return study
+
+
+def fill(study: optuna.Study, slots: int, first: Mapping[str, Any] | None = None) -> None:
+    """Queue every slot that is neither queued, running nor finished.
+
+    The point that an interrupted trial was evaluating is evaluated again.
+    """
+    trials = study.get_trials(deepcopy=False)
+    states: dict[int, list[FrozenTrial]] = {}
+    for trial in trials:
+        if _SLOT in trial.user_attrs:
+            states.setdefault(trial.user_attrs[_SLOT], []).append(trial)
+    for slot in range(slots):
+        attempts = states.get(slot, [])
+        if any(not t.state.is_finished() or is_result(t) for t in attempts):
+            continue
+        fixed = dict(first) if first and slot == 0 else {}
+        for attempt in attempts:
+            fixed |= attempt.params
+        study.add_trial(
+            create_trial(
+                state=TrialState.WAITING,
+                user_attrs={_SLOT: slot},
+                system_attrs={"fixed_params": fixed},
+            )
+        )
+
+
+def claim(study: optuna.Study, slots: int) -> Trial | None:
+    """Take a queued slot for this process; None if there is none."""
+    storage = study._storage
+    for queued in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        if queued.user_attrs.get(_SLOT, slots) >= slots:
+            continue
+        try:
+            if not storage.set_trial_state_values(queued._trial_id, state=TrialState.RUNNING):
+                continue
+        except UpdateFinishedTrialError:
+            continue
+        storage.set_trial_user_attr(queued._trial_id, _OWNER, _this_process())
+        sign_of_life(study, queued._trial_id)
+        if _is_superfluous(study, queued):
+            interrupt(study, queued._trial_id)
+            continue
+        return Trial(study, queued._trial_id)
+    return None
+
+
+def release_dead(study: optuna.Study) -> None:
+    """Mark trials as interrupted whose worker is dead: gone from this host, or silent."""
+    storage = study._storage
+    silent = set()
+    if isinstance(storage, RDBStorage):
+        silent = set(storage._get_stale_trial_ids(study._study_id))
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial._trial_id in silent or _is_gone(trial.user_attrs.get(_OWNER)):
+            interrupt(study, trial._trial_id)
+
+
+def interrupt(study: optuna.Study, trial_id: int) -> None:
+    """End a trial that says nothing about its point."""
+    try:
+        study._storage.set_trial_system_attr(trial_id, INTERRUPTED, True)
+        study._storage.set_trial_state_values(trial_id, state=TrialState.FAIL)
+    except UpdateFinishedTrialError:
+        return  # it was finished or interrupted meanwhile
+
+
+def sign_of_life(study: optuna.Study, trial_id: int) -> None:
+    """Tell others that this trial's worker is alive."""
+    if isinstance(study._storage, RDBStorage):
+        study._storage.record_heartbeat(trial_id)
+
+
+def is_result(trial: FrozenTrial) -> bool:
+    """Say whether a trial is an evaluation that ended by itself, well or not."""
+    return trial.state.is_finished() and INTERRUPTED not in trial.system_attrs
+
+
+def results(study: optuna.Study, slots: int | None = None) -> list[FrozenTrial]:
+    """Return all evaluations that ended, one a slot, in the order of slots."""
+    found: dict[int, FrozenTrial] = {}
+    for trial in study.get_trials(deepcopy=False):
+        slot = trial.user_attrs.get(_SLOT)
+        if slot is not None and is_result(trial) and (slots is None or slot < slots):
+            found.setdefault(slot, trial)
+    return [found[slot] for slot in sorted(found)]
+
+
+def _is_superfluous(study: optuna.Study, claimed: FrozenTrial) -> bool:
+    """Whether another trial does the same slot: two processes may have queued it again."""
+    return any(
+        trial.user_attrs.get(_SLOT) == claimed.user_attrs[_SLOT]
+        and (is_result(trial) or trial.state == TrialState.RUNNING)
+        and trial.number < claimed.number
+        for trial in study.get_trials(deepcopy=False)
+    )
+
+
+def _this_process() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": psutil.Process().create_time(),
+    }
+
+
+def _is_gone(owner: Mapping[str, Any] | None) -> bool:
+    """Whether a worker ran on this host and does not any more."""
+    if owner is None or owner["host"] != socket.gethostname():
+        return False
+    try:
+        return abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) > 1.0
+    except psutil.NoSuchProcess:
+        return True

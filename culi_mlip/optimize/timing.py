@@ -1,0 +1,81 @@
+"""How long potentials take to evaluate frames, measured so that the numbers can be compared."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+
+@dataclass(frozen=True)
+class InferenceTime:
+    """Time of energies, forces and neighbour lists of a whole set of frames.
+
+    Attributes
+    ----------
+    median
+        In s, over the repeats.
+    quartiles
+        First and third quartile in s.
+    seconds
+        Of each repeat.
+    """
+
+    median: float
+    quartiles: tuple[float, float]
+    seconds: tuple[float, ...]
+
+
+def inference_times(
+    calculators: Sequence[Calculator],
+    frames: Sequence[Atoms],
+    *,
+    repeats: int = 5,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[InferenceTime]:
+    """Time potentials on the same frames, in turns.
+
+    Each calculator first evaluates all frames once, unmeasured: compilation, memory and caches
+    are warm. Then every repeat runs through all calculators, so that whatever the machine does
+    meanwhile falls on all. The GPU is waited for at both ends.
+
+    Parameters
+    ----------
+    calculators
+        The potentials.
+    frames
+        What they evaluate, one frame at a time.
+    repeats
+        How often.
+    progress
+        Called with (passes done, passes in all).
+    """
+    seconds = np.zeros((repeats + 1, len(calculators)))
+    for repeat in range(repeats + 1):
+        for i, calculator in enumerate(calculators):
+            _synchronise()
+            start = time.perf_counter()
+            for frame in frames:
+                calculator.calculate(frame, ["energy", "forces"])
+            _synchronise()
+            seconds[repeat, i] = time.perf_counter() - start
+            if progress:
+                progress(repeat * len(calculators) + i + 1, seconds.size)
+    return [
+        InferenceTime(
+            median=float(np.median(measured)),
+            quartiles=(float(np.quantile(measured, 0.25)), float(np.quantile(measured, 0.75))),
+            seconds=tuple(measured.tolist()),
+        )
+        for measured in seconds[1:].T
+    ]
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

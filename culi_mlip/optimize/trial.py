@@ -1,0 +1,151 @@
+"""One trial of a tuning, in a process of its own: train, then measure.
+
+``python -m culi_mlip.optimize.trial FOLDER`` reads ``job.json`` in the folder and leaves
+``result.json``, whatever happens short of being killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from culi_mlip.calculator import HybridAllegro
+from culi_mlip.dynamics import energy_drift, run_md
+from culi_mlip.errors import CuliError, ModelError
+from culi_mlip.files import read_json, write_json
+from culi_mlip.models.evaluation import evaluate
+from culi_mlip.models.settings import TrainSettings
+from culi_mlip.models.training import learning_curve, train, training_frames
+from culi_mlip.optimize.timing import inference_times
+from culi_mlip.process import keep_freed_memory
+
+DRIFT_TIME, DRIFT_TEMPERATURE = 1.0, 300.0  # ps, K
+
+
+class _StoppedEarlyError(Exception):
+    """The training was told to stop: what it has learnt is measured."""
+
+
+def main(folder: Path) -> None:
+    """Run the trial of a folder."""
+    job = read_json(folder / "job.json")
+    with (folder / ".trial").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # an interrupted trial may still be going down
+        if (folder / "result.json").exists():
+            return
+        try:
+            result = _run(folder, job)
+        except CuliError as error:
+            result = {"failure": str(error)}
+        except Exception as error:
+            result = {"failure": f"{type(error).__name__}: {error}"}
+        write_json(folder / "result.json", result)
+
+
+def _run(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
+    if job["cores"]:
+        os.sched_setaffinity(0, job["cores"])
+    torch.set_num_threads(job["threads"])
+    keep_freed_memory()
+    started = time.monotonic()
+    settings = TrainSettings.model_validate(job["settings"])
+    data, run, stop = Path(job["data"]), folder / "run", folder / "stop"
+
+    def watch(_done: int, _epochs: int) -> None:
+        if stop.exists():
+            raise _StoppedEarlyError
+
+    with contextlib.suppress(_StoppedEarlyError):
+        train(data, run, settings, progress=watch)
+    seconds = time.monotonic() - started
+    calculator = HybridAllegro(run, device=job["device"])
+    errors = evaluate(training_frames(data / "val.extxyz"), calculator).errors[-1]
+    test = training_frames(data / "test.extxyz")
+    result: dict[str, Any] = {
+        "force_mae": errors.force_mae,
+        "energy_mae": errors.energy_mae,
+        "parameters": sum(p.numel() for p in calculator.model.parameters()),
+        "epochs": len(learning_curve(run)),
+        "training_seconds": seconds,
+        "hardware": hardware(job["device"]),
+        "threads": job["threads"],
+    }
+    if job["max_drift"] is not None:
+        result["drift_meV_per_atom_ps"] = _drift(folder / "nve", test[0], calculator)
+    timed = HybridAllegro(compiled(run, job["device"]), job["device"]) if job["compile"] else None
+    (measured,) = inference_times([timed or calculator], test, repeats=job["repeats"])
+    return result | {
+        "inference_seconds": measured.median,
+        "inference_quartiles": measured.quartiles,
+        "memory_MB": _peak_memory(),
+    }
+
+
+def compiled(run: Path, device: str | None) -> Path:
+    """Compile a run folder's model by ``nequip-compile`` for ASE, once.
+
+    Raises
+    ------
+    ModelError
+        If nequip failed.
+    """
+    target = run / "compiled.nequip.pt2"
+    if not target.exists():
+        command = [
+            *(sys.executable, "-m", "nequip.scripts.compile", "checkpoints/best.ckpt"),
+            *("unfinished.nequip.pt2", "--mode", "aotinductor", "--target", "ase"),
+            *("--device", device or ("cuda" if torch.cuda.is_available() else "cpu")),
+        ]
+        done = subprocess.run(  # noqa: S603 (our own interpreter, fixed arguments)
+            command, cwd=run, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            reason = (done.stderr.strip() or "it printed nothing").splitlines()[-1]
+            raise ModelError(f"nequip-compile failed on {run} ({reason[:200]})")
+        (run / "unfinished.nequip.pt2").replace(target)
+    return target
+
+
+def hardware(device: str | None) -> str:
+    """Return the name of the processor or GPU that evaluates."""
+    if device != "cpu" and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(": ")[1] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _drift(folder: Path, atoms: Any, calculator: HybridAllegro) -> float:
+    """Size of the drift of the conserved energy in NVE, in meV/atom/ps."""
+    log = run_md(
+        atoms,
+        calculator,
+        temperature=DRIFT_TEMPERATURE,
+        time=DRIFT_TIME,
+        ensemble="nve",
+        out=folder,
+    ).log
+    return abs(1000 * energy_drift(log["time_ps"], log["conserved_eV"], len(atoms)))
+
+
+def _peak_memory() -> float:
+    """Most memory that the evaluation held, in MB: of the GPU if it ran there."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

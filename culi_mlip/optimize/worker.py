@@ -1,0 +1,289 @@
+"""Workers of a tuning: each claims trials, runs their processes within limits, reports them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import optuna
+import psutil
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from culi_mlip.errors import CuliError
+from culi_mlip.files import read_json, write_json
+from culi_mlip.models.settings import TrainSettings
+from culi_mlip.models.training import learning_curve
+from culi_mlip.optimize import study as slots
+from culi_mlip.optimize.recipe import Measurement, Pruner, settings_at
+from culi_mlip.optimize.sampler import SamoCobraSampler
+from culi_mlip.process import KEEP_FREED_MEMORY, die_with_parent
+
+PATIENCE = 5
+"""Trials that may all fail at the start before the tuning gives up."""
+
+WIDTH = 2.0
+"""The reference point, in units of the untuned model's error and time: what is worse is idle."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the workers of one process share."""
+
+    data: Path
+    folder: Path
+    settings: TrainSettings
+    study: optuna.Study
+    trials: int
+    measurement: Measurement
+    stop: Event
+    progress: Callable[[int, int], None] | None
+
+    def until_done(self, place: Mapping[str, Any]) -> None:
+        """Claim and run trials until all have ended, wherever they run."""
+        while not self.stop.is_set():
+            slots.release_dead(self.study)
+            slots.fill(self.study, self.trials)
+            trial = slots.claim(self.study, self.trials)
+            if trial is not None:
+                self._run(trial, place)
+            ended = slots.results(self.study, self.trials)
+            if self.progress:
+                self.progress(len(ended), self.trials)
+            self._give_up_if_hopeless(ended)
+            if len(ended) == self.trials:
+                return
+            if trial is None:
+                self.stop.wait(2.0)
+
+    def _run(self, trial: Trial, place: Mapping[str, Any]) -> None:
+        folder = trial_folder(self.folder, trial)
+        try:
+            job = self._job(trial, place)
+            if (folder / "job.json").exists() and _task(read_json(folder / "job.json")) != _task(
+                job
+            ):
+                shutil.rmtree(folder)  # another point was interrupted here
+            if not (folder / "result.json").exists():
+                write_json(folder / "job.json", job)
+                self._evaluate(trial, folder, place)
+            result = read_json(folder / "result.json")
+        except BaseException:
+            slots.interrupt(self.study, trial._trial_id)
+            raise
+        self._tell(trial, result)
+
+    def _job(self, trial: Trial, place: Mapping[str, Any]) -> dict[str, Any]:
+        sampler = self.study.sampler
+        assert isinstance(sampler, SamoCobraSampler)  # noqa: S101 (made by `tune`)
+        sampler.reference = self._reference()
+        point = {n: trial._suggest(n, d) for n, d in sampler.distributions.items()}
+        settings = settings_at(self.settings, point, f"trial {trial.number}")
+        return {
+            "data": str(self.data),
+            "settings": settings.model_dump(mode="json"),
+            **self.measurement.model_dump(include={"device", "compile", "repeats", "threads"}),
+            "max_drift": self.measurement.max_drift,
+            "cores": place["cores"],
+        }
+
+    def _reference(self) -> Any:
+        """Reference point of the search: some way beyond the untuned model, once it is known."""
+        first = slots.results(self.study, 1)
+        if not first or first[0].values is None:
+            return None
+        return WIDTH * np.array(first[0].values)
+
+    def _evaluate(self, trial: Trial, folder: Path, place: Mapping[str, Any]) -> None:
+        """Run the trial's process, within its limits, until it leaves a result."""
+        curve = Curve(self.study, self.measurement.pruner)
+        environment = (
+            KEEP_FREED_MEMORY
+            | dict(os.environ)
+            | {"OMP_NUM_THREADS": str(self.measurement.threads), **place["environment"]}
+        )
+        with (folder / "trial.log").open("a") as log:
+            process = subprocess.Popen(  # noqa: S603 (our own interpreter, fixed arguments)
+                [sys.executable, "-m", "culi_mlip.optimize.trial", str(folder)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent,  # noqa: PLW1509
+            )
+        started = last_sign = time.monotonic()
+        failure = None
+        try:
+            while process.poll() is None and failure is None:
+                if self.stop.wait(0.5):
+                    raise CuliError("the tuning was stopped")
+                now = time.monotonic()
+                if now - last_sign > slots.HEARTBEAT:
+                    slots.sign_of_life(self.study, trial._trial_id)
+                    last_sign = now
+                if curve.says_stop(learning_curve(folder / "run")):
+                    (folder / "stop").touch()
+                failure = self._beyond_limits(process.pid, (now - started) / 60)
+        finally:
+            _kill(process)
+            curve.close()
+        if failure is None and not (folder / "result.json").exists():
+            failure = f"its process ended with code {process.returncode}: see {log.name}"
+        if failure is not None:
+            write_json(folder / "result.json", {"failure": failure})
+
+    def _beyond_limits(self, pid: int, minutes: float) -> str | None:
+        limits = self.measurement
+        if limits.time_limit is not None and minutes > limits.time_limit:
+            return f"it took longer than {limits.time_limit:g} min"
+        if limits.memory_limit is not None and _memory(pid) > 1e9 * limits.memory_limit:
+            return f"it took more memory than {limits.memory_limit:g} GB"
+        return None
+
+    def _tell(self, trial: Trial, result: Mapping[str, Any]) -> None:
+        objectives = [result.get("force_mae", np.nan), result.get("inference_seconds", np.nan)]
+        failure = result.get("failure")
+        if failure is None and not np.isfinite(objectives).all():
+            failure = f"its force error is {objectives[0]}"
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # interrupted by others
+            if failure is not None:
+                trial.set_user_attr("failure", failure)
+                self.study.tell(trial, state=TrialState.FAIL)
+                return
+            for key, value in result.items():
+                trial.set_user_attr(key, value)
+            for key, limit in (
+                ("parameters", self.measurement.max_parameters),
+                ("memory_MB", self.measurement.max_memory),
+                ("drift_meV_per_atom_ps", self.measurement.max_drift),
+            ):
+                if limit is not None:
+                    trial.set_constraint(key, result[key] / limit - 1)
+            self.study.tell(trial, objectives)
+
+    def _give_up_if_hopeless(self, ended: list[FrozenTrial]) -> None:
+        if len(ended) >= min(PATIENCE, self.trials) and not any(t.values for t in ended):
+            failures = [t.user_attrs.get("failure", "unknown") for t in ended]
+            (reason, count), *_ = Counter(f.split(": see ")[0] for f in failures).most_common(1)
+            self.stop.set()
+            raise CuliError(
+                f"all of the first {len(ended)} trials of {self.settings.variant} failed, {count} "
+                f"of them because {reason}: see {self.folder / 'trials'}; mend that, then run it "
+                "again with another --out"
+            )
+
+
+class Curve:
+    """A trial's learning curve before Optuna's pruners, which take one objective.
+
+    The curves are a study of their own beside the tuning's.
+    """
+
+    def __init__(self, study: optuna.Study, pruner: Pruner) -> None:
+        self.trial: Trial | None = None
+        self.reported = 0
+        self.last: float | None = None
+        if pruner == "none":
+            return
+        hyperband = pruner == "hyperband"
+        self.study = optuna.create_study(
+            study_name=f"{study.study_name}, learning curves",
+            storage=study._storage,
+            pruner=optuna.pruners.HyperbandPruner() if hyperband else optuna.pruners.MedianPruner(),
+            load_if_exists=True,
+        )
+        self.trial = self.study.ask()
+
+    def says_stop(self, curve: list[dict[str, float]]) -> bool:
+        """Report new epochs, and say whether the training is to stop."""
+        if self.trial is None:
+            return False
+        for row in curve[self.reported :]:
+            self.last = row["val0_epoch/forces_mae"]
+            self.trial.report(self.last, int(row["epoch"]) + 1)
+            self.reported += 1
+            if self.trial.should_prune():
+                self.study.tell(self.trial, state=TrialState.PRUNED)
+                self.trial = None
+                return True
+        return False
+
+    def close(self) -> None:
+        """End the curve of a training that was not stopped."""
+        if self.trial is not None:
+            state = TrialState.FAIL if self.last is None else TrialState.COMPLETE
+            self.study.tell(self.trial, self.last, state=state)
+            self.trial = None
+
+
+def places_of(workers: int, measurement: Measurement) -> list[dict[str, Any]]:
+    """Cores and environment of each worker: none shares the cores, or the GPU, of another."""
+    import torch
+
+    if workers < 1:
+        raise CuliError(f"--workers {workers}: give at least 1")
+    on_gpu = measurement.device != "cpu" and torch.cuda.is_available()
+    if on_gpu and workers > torch.cuda.device_count():
+        raise CuliError(
+            f"--workers {workers}: this machine has {torch.cuda.device_count()} GPUs, and timings "
+            "need one for each worker"
+        )
+    if not hasattr(os, "sched_getaffinity"):
+        if workers > 1:
+            raise CuliError("--workers above 1 needs Linux, where workers get cores of their own")
+        return [{"cores": None, "environment": {}}]
+    cores = sorted(os.sched_getaffinity(0))
+    if workers * measurement.threads > len(cores):
+        raise CuliError(
+            f"--workers {workers} of {measurement.threads} threads: this machine has {len(cores)} "
+            "cores, and timings need cores of their own for each"
+        )
+    share = len(cores) // workers
+    return [
+        {
+            "cores": cores[i * share : (i + 1) * share],
+            "environment": {"CUDA_VISIBLE_DEVICES": str(i)} if on_gpu else {},
+        }
+        for i in range(workers)
+    ]
+
+
+def _task(job: Mapping[str, Any]) -> dict[str, Any]:
+    """What a job computes, wherever it runs."""
+    return {key: value for key, value in job.items() if key not in ("cores", "data")}
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        for member in family:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+    process.wait()
+
+
+def _memory(pid: int) -> float:
+    """Resident memory of a process and all its children, in bytes."""
+    total = 0.0
+    with suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(pid)
+        for member in [parent, *parent.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                total += member.memory_info().rss
+    return total
+
+
+def trial_folder(folder: Path, trial: FrozenTrial | Trial) -> Path:
+    """Return where a trial of a tuning works."""
+    return folder / "trials" / f"{trial.user_attrs['slot']:04d}"

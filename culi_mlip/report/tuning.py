@@ -1,0 +1,221 @@
+"""The report of tunings: Pareto fronts as figure and page, table of all trials, best settings."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import yaml
+from matplotlib.figure import Figure
+from optuna.trial import FrozenTrial
+
+from culi_mlip.files import read_json, write_bytes, write_text
+from culi_mlip.optimize.tuning import Tuning
+from culi_mlip.optimize.worker import trial_folder
+from culi_mlip.report.figures import png
+
+Timings = Mapping[int, Mapping[str, Any]]
+
+COLUMNS = ("trial", "force MAE (meV/Å)", "inference (s)", "one sitting (s)", "weights", "settings")
+
+_COLOURS = ("#1b6ca8", "#d1495b", "#3d8b37", "#8e5ea2", "#e08e0b")
+
+
+def write_report(
+    tunings: Sequence[Tuning], timings: Sequence[Timings], out: str | os.PathLike[str]
+) -> Path:
+    """Write ``pareto.png``, ``report.html``, ``trials.csv`` and ``best/*.yaml``.
+
+    Parameters
+    ----------
+    tunings
+        One or more, drawn side by side.
+    timings
+        Of the front's models in one sitting, by slot, for each tuning.
+    out
+        The folder.
+
+    Returns
+    -------
+    Path
+        The page; it needs no other file.
+    """
+    folder = Path(out)
+    write_bytes(folder / "pareto.png", png(pareto_figure(tunings)))
+    write_text(folder / "trials.csv", _csv(tunings))
+    for tuning in tunings:
+        for title, trial in best_trials(tuning).items():
+            settings = read_json(trial_folder(tuning.folder, trial) / "job.json")["settings"]
+            name = f"{tuning.study.study_name}-{title.replace(' ', '-')}.yaml"
+            write_text(folder / "best" / name, yaml.safe_dump(settings, sort_keys=False))
+    page = folder / "report.html"
+    write_text(page, _page(tunings, timings))
+    return page
+
+
+def best_trials(tuning: Tuning) -> dict[str, FrozenTrial]:
+    """Return the most accurate, the fastest and the best balanced trial of the front.
+
+    Balanced is the farthest below the line between the other two, both objectives on a
+    logarithmic scale. Models whose folder is on another machine are left out.
+    """
+    front = [t for t in tuning.front if (trial_folder(tuning.folder, t) / "job.json").exists()]
+    if not front:
+        return {}
+    found = {"most accurate": front[0], "fastest": front[-1]}
+    if len(front) > 2:
+        points = np.log([t.values for t in front])
+        scaled = (points - points.min(axis=0)) / np.ptp(points, axis=0)
+        found["balanced"] = front[int(scaled.sum(axis=1).argmin())]
+    return found
+
+
+def front_rows(tuning: Tuning, timings: Timings) -> list[list[str]]:
+    """Return the front as rows of `COLUMNS`, the untuned model last."""
+    first = [t for t in tuning.trials[:1] if t.values and t not in tuning.front]
+    return [_row(t, timings) for t in tuning.front] + [
+        [f"{row[0]} (untuned)", *row[1:]] for row in (_row(t, timings) for t in first)
+    ]
+
+
+def pareto_figure(tunings: Sequence[Tuning]) -> Figure:
+    """Draw all trials and the fronts of tunings, inference time over force error."""
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.subplots()
+    for tuning, colour in zip(tunings, _COLOURS, strict=False):
+        done = np.array([t.values for t in tuning.trials if t.values]).reshape(-1, 2)
+        front = np.array([t.values for t in tuning.front]).reshape(-1, 2)
+        axes.scatter(1000 * done[:, 0], done[:, 1], s=14, color=colour, alpha=0.35, linewidths=0)
+        axes.step(
+            1000 * front[:, 0], front[:, 1], where="post", color=colour, marker="o",
+            label=f"{tuning.study.study_name}, {len(done)} trials",
+        )  # fmt: skip
+        untuned = [t.values for t in tuning.trials[:1] if t.values]
+        if untuned:
+            axes.plot(1000 * untuned[0][0], untuned[0][1], "*", color=colour, markersize=14,
+                      markeredgecolor="black", linestyle="none")  # fmt: skip
+    axes.plot([], [], "*", color="white", markeredgecolor="black", markersize=12, linestyle="none",
+              label="untuned")  # fmt: skip
+    axes.set(
+        xscale="log", yscale="log", xlabel="Validation force MAE (meV/Å)",
+        ylabel="Inference time, whole test set (s)",
+    )  # fmt: skip
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.25, which="both")
+    return figure
+
+
+def _row(trial: FrozenTrial, timings: Timings) -> list[str]:
+    slot = trial.user_attrs["slot"]
+    again = timings.get(slot)
+    return [
+        str(slot),
+        f"{1000 * trial.values[0]:.1f}",
+        f"{trial.values[1]:.3f}",
+        f"{again['inference_seconds']:.3f}" if again else "–",
+        f"{trial.user_attrs['parameters']:,}",
+        _settings(trial),
+    ]
+
+
+def _settings(trial: FrozenTrial) -> str:
+    values = {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in trial.params.items()}
+    return ", ".join(f"{key}={value}" for key, value in values.items())
+
+
+def _csv(tunings: Sequence[Tuning]) -> str:
+    """All trials, one a line; a failed one has its reason."""
+    rows = []
+    for tuning in tunings:
+        front = {t.number for t in tuning.front}
+        for trial in tuning.trials:
+            attributes = {k: v for k, v in trial.user_attrs.items() if k != "owner"}
+            rows.append(
+                {
+                    "study": tuning.study.study_name,
+                    **attributes,
+                    "on_front": trial.number in front,
+                    **trial.params,
+                }
+            )
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _page(tunings: Sequence[Tuning], timings: Sequence[Timings]) -> str:
+    chart = _interactive(tunings).to_html(full_html=False, include_plotlyjs=True)
+    sections = []
+    for tuning, timing in zip(tunings, timings, strict=True):
+        title = html.escape(tuning.study.study_name)
+        failures = [t for t in tuning.trials if t.values is None]
+        sections.append(f"<h2>{title}</h2>")
+        sections.append(
+            f"<p>{len(tuning.trials)} trials, {len(failures)} failed. Inference time is that of "
+            "energies, forces and neighbour lists of the whole test set, median of repeats"
+            + "".join(f", on {html.escape(str(h))}" for h in _hardware(tuning))
+            + "; “one sitting” was measured for all models of the front in turns, at the end.</p>"
+        )
+        head = "".join(f"<th>{html.escape(c)}</th>" for c in COLUMNS)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in front_rows(tuning, timing)
+        )
+        sections.append(f"<table><tr>{head}</tr>{body}</table>")
+        reasons = sorted({str(t.user_attrs.get("failure")) for t in failures})
+        if reasons:
+            items = "".join(f"<li>{html.escape(reason)}</li>" for reason in reasons)
+            sections.append(f"<p>Failures:</p><ul>{items}</ul>")
+    return (
+        "<!doctype html><html lang=en><head><meta charset=utf-8><title>Tuning of potentials</title>"
+        f"<style>{_STYLE}</style></head><body><h1>Error and inference time</h1>{chart}"
+        f"{''.join(sections)}</body></html>\n"
+    )
+
+
+def _interactive(tunings: Sequence[Tuning]) -> go.Figure:
+    figure = go.Figure()
+    for tuning, colour in zip(tunings, _COLOURS, strict=False):
+        name = tuning.study.study_name
+        for trials, mode, label, size in (
+            ([t for t in tuning.trials if t.values], "markers", name, 6),
+            (tuning.front, "lines+markers", f"{name}, front", 10),
+        ):
+            figure.add_scatter(
+                x=[1000 * t.values[0] for t in trials],
+                y=[t.values[1] for t in trials],
+                text=[f"trial {t.user_attrs['slot']}<br>" + _settings(t).replace(", ", "<br>")
+                      for t in trials],
+                mode=mode, name=label, line={"shape": "hv", "color": colour},
+                marker={"size": size, "color": colour},
+                opacity=1.0 if "lines" in mode else 0.5,
+            )  # fmt: skip
+    figure.update_layout(
+        xaxis={"title": "Validation force MAE (meV/Å)", "type": "log"},
+        yaxis={"title": "Inference time, whole test set (s)", "type": "log"},
+        template="simple_white", height=560,
+    )  # fmt: skip
+    return figure
+
+
+def _hardware(tuning: Tuning) -> list[str]:
+    return sorted({t.user_attrs["hardware"] for t in tuning.trials if "hardware" in t.user_attrs})
+
+
+_STYLE = """
+body { font: 16px/1.55 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto;
+       padding: 0 1rem; }
+table { border-collapse: collapse; margin: .8rem 0; font-size: .9rem }
+td, th { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e4e4e4 }
+td:last-child, th:last-child { text-align: left }
+"""
