@@ -223,7 +223,7 @@ def retime(
     measured = {
         slot: {
             "inference_seconds": t.median,
-            "inference_quartiles": t.quartiles,
+            "inference_quartiles": list(t.quartiles),
             "hardware": hardware(device),
         }
         for slot, t in zip(here, times, strict=True)

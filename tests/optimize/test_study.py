@@ -1,0 +1,168 @@
+"""Slots in a storage: each is evaluated once, whatever happens to the workers."""
+
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+from culi_mlip.errors import CuliError
+from culi_mlip.optimize import Real, SamoCobraSampler, Space
+from culi_mlip.optimize import study as slots
+
+SPACE = Space(x=Real(-2, 2), y=Real(-2, 2))
+FIRST = {"x": 0.5, "y": 0.5}
+N = 24
+
+
+def open_study(url, n=N, inputs=None):
+    sampler = SamoCobraSampler(SPACE, seed=1)
+    return slots.open_study(slots.open_storage(url), "s", sampler, n, inputs or {"of": "x"}, FIRST)
+
+
+def work(url, n=N, pause=0.02):
+    """What a worker of a tuning does, with a function that takes no time."""
+    study = open_study(url, n)
+    while len(slots.results(study, n)) < n:
+        slots.release_dead(study)
+        slots.fill(study, n)
+        trial = slots.claim(study, n)
+        if trial is None:
+            time.sleep(0.05)
+            continue
+        x, y = (trial._suggest(k, d) for k, d in study.sampler.distributions.items())
+        time.sleep(pause)
+        if x < -1.5:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            study.tell(trial, [x**2 + y**2, (x - 1) ** 2 + y**2])
+    return study
+
+
+@pytest.fixture
+def sqlite(tmp_path):
+    return f"sqlite:///{tmp_path}/study.db"
+
+
+@pytest.fixture
+def postgresql(tmp_path_factory):
+    """The address of a database of its own, in a PostgreSQL server of its own."""
+    places = [*Path("/usr/lib/postgresql").glob("*/bin"), Path("/usr/bin"), Path("/usr/local/bin")]
+    programs = next((p for p in places if (p / "initdb").exists()), None)
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    folder = tmp_path_factory.mktemp("postgresql")
+    user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    if user:  # the server refuses to run as root
+        for place in (folder, *folder.parents):
+            if place == Path(os.environ.get("TMPDIR", "/tmp")):  # noqa: S108
+                break
+            place.chmod(0o755)
+        shutil.chown(folder, "postgres")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    cluster = folder / "cluster"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
+    subprocess.run(
+        [*user, programs / "initdb", "-D", cluster, "-A", "trust", "-U", "hpo"], check=True, **quiet
+    )
+    control = [*user, programs / "pg_ctl", "-D", cluster, "-w"]
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+    subprocess.run([*control, "-o", options, "-l", folder / "log", "start"], check=True, **quiet)
+    yield f"postgresql://hpo@127.0.0.1:{port}/postgres"
+    subprocess.run([*control, "-m", "immediate", "stop"], check=True, **quiet)
+
+
+def start_worker(url):
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"from test_study import work\nwork({url!r})"
+    )
+    return subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize(("storage", "n_workers"), [("sqlite", 2), ("postgresql", 3)])
+def test_killed_workers_lose_nothing(storage, n_workers, request):
+    url = request.getfixturevalue(storage)
+    rng = random.Random(0)
+    workers = [start_worker(url) for _ in range(n_workers)]
+    kills = 0
+    deadline = time.monotonic() + 200
+    while any(worker.poll() is None for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(rng.uniform(1.5, 3.5))
+        if kills < 6:
+            victim = rng.randrange(n_workers)
+            if workers[victim].poll() is None:
+                workers[victim].kill()
+                kills += 1
+            workers[victim].wait()
+            workers[victim] = start_worker(url)
+    assert [w.wait() for w in workers] == [0] * n_workers, workers[0].stderr.read()
+    assert kills >= 3
+    study = open_study(url)
+    found = slots.results(study, N)
+    assert [t.user_attrs["slot"] for t in found] == list(range(N))
+    assert found[0].params == FIRST
+    everything = [t for t in study.get_trials() if slots.is_result(t)]
+    assert len(everything) == N  # none counted twice
+    assert len({tuple(t.params.values()) for t in everything}) == N
+
+
+def test_more_slots_are_added_to_those_that_are_done(sqlite):
+    assert len(slots.results(work(sqlite, 5))) == 5
+    assert len(slots.results(work(sqlite, 8))) == 8
+
+
+def test_interrupted_point_is_evaluated_again(sqlite):
+    study = open_study(sqlite, 3)
+    trial = slots.claim(study, 3)
+    point = {k: trial._suggest(k, d) for k, d in study.sampler.distributions.items()}
+    slots.interrupt(study, trial._trial_id)
+    assert slots.results(study) == []
+    done = work(sqlite, 3)
+    assert slots.results(done)[0].params == point
+
+
+def test_trial_of_a_living_worker_is_left_alone(sqlite):
+    study = open_study(sqlite, 2)
+    trial = slots.claim(study, 2)
+    slots.release_dead(study)
+    assert study.trials[trial.number].state == optuna.trial.TrialState.RUNNING
+
+
+def test_same_slot_queued_twice_is_evaluated_once(sqlite):
+    study = open_study(sqlite, 1)
+    twin = optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING, user_attrs={"slot": 0})
+    study.add_trial(twin)
+    assert slots.claim(study, 1).number == 0
+    assert slots.claim(study, 1) is None
+    assert not slots.is_result(study.trials[1])
+
+
+def test_study_of_other_inputs(sqlite):
+    open_study(sqlite)
+    with pytest.raises(CuliError, match="study 's' in this storage is of other of: choose another"):
+        open_study(sqlite, inputs={"of": "y"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:////no/such/folder/study.db",
+        "postgresql://nobody@127.0.0.1:1/none",
+        "nonsense",
+        "oracle://here/there",
+    ],
+)
+def test_storage_that_cannot_be_reached(url):
+    with pytest.raises(CuliError, match="cannot be reached") as error:
+        slots.open_storage(url)
+    assert "\n" not in str(error.value)

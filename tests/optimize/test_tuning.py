@@ -1,0 +1,232 @@
+"""Tuning of potentials, with trainings of two epochs."""
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import ase.io
+import numpy as np
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+from culi_mlip.calculator import HybridAllegro
+from culi_mlip.datasets import build_dataset
+from culi_mlip.errors import CuliError
+from culi_mlip.files import read_json
+from culi_mlip.models.settings import TrainSettings, load_settings
+from culi_mlip.optimize import Integer, Real, Space
+from culi_mlip.optimize.recipe import Measurement
+from culi_mlip.optimize.timing import inference_times
+from culi_mlip.optimize.tuning import load_tuning, retime, tune
+from culi_mlip.report.tuning import best_trials
+
+SETTINGS = {
+    "variant": "allegro",
+    "epochs": 2,
+    "num_scalar_features": 8,
+    "num_tensor_features": 2,
+    "num_layers": 1,
+    "r_max": 4.0,
+}
+SPACE = {
+    "learning_rate": {"type": "real", "low": 1e-3, "high": 2e-2, "log": True},
+    "readout_width": {"type": "integer", "low": 4, "high": 32},
+}
+UNTUNED = TrainSettings(**SETTINGS)
+RANGES = Space(learning_rate=Real(1e-3, 2e-2, log=True), readout_width=Integer(4, 32))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, tiny_recipe):
+    """Nine frames of copper in three parts."""
+    folder = tmp_path_factory.mktemp("tuning") / "data"
+    build_dataset(tiny_recipe, folder)
+    frames = [f for p in ("train", "val", "test") for f in ase.io.read(folder / f"{p}.extxyz", ":")]
+    for part, chosen in (("train", frames[:5]), ("val", frames[5:7]), ("test", frames[7:])):
+        ase.io.write(folder / f"{part}.extxyz", chosen, format="extxyz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tuned(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("tuned") / "hpo"
+    limits = Measurement(max_parameters=1e6, max_memory=1e5, max_drift=1e5, device="cpu")
+    return tune(data, out, UNTUNED, RANGES, trials=3, measurement=limits)
+
+
+def test_first_trial_is_the_untuned_model(tuned):
+    first = tuned.trials[0]
+    assert first.params == {"learning_rate": 0.01, "readout_width": 32}
+    assert [t.state for t in tuned.trials] == [TrialState.COMPLETE] * 3
+
+
+def test_objectives_are_the_models(tuned, data):
+    trial = tuned.trials[1]
+    run = tuned.folder / "trials" / "0001" / "run"
+    atoms = ase.io.read(data / "val.extxyz", ":")
+    calculator = HybridAllegro(run, device="cpu")
+    errors = []
+    for frame in atoms:
+        bare = frame.copy()
+        bare.calc = calculator
+        errors.append(np.abs(bare.get_forces() - frame.get_forces()).mean())
+    assert trial.values[0] == pytest.approx(np.mean(errors), rel=1e-4)
+    low, high = trial.user_attrs["inference_quartiles"]
+    assert low <= trial.values[1] <= high
+    weights = sum(p.numel() for p in calculator.model.parameters())
+    assert trial.user_attrs["parameters"] == weights
+    settings = yaml.safe_load((run / "run.yaml").read_text())["inputs"]["settings"]
+    assert settings["learning_rate"] == trial.params["learning_rate"]
+    assert settings["epochs"] == 2
+
+
+def test_constraints_are_relative_to_their_limits(tuned):
+    trial = tuned.trials[0]
+    assert trial.constraints["parameters"] == trial.user_attrs["parameters"] / 1e6 - 1
+    assert set(trial.constraints) == {"parameters", "memory_MB", "drift_meV_per_atom_ps"}
+
+
+def test_going_on_adds_what_is_missing(tuned, data):
+    before = [t.params for t in tuned.trials]
+    limits = Measurement.model_validate(tuned.study.user_attrs["inputs"]["measurement"])
+    again = tune(data, tuned.folder, UNTUNED, RANGES, trials=3, measurement=limits)
+    assert [t.params for t in again.trials] == before
+    assert [t.params for t in load_tuning(tuned.folder).trials] == before
+
+
+def test_front_is_timed_in_one_sitting(tuned):
+    times = retime(tuned, repeats=3)
+    slots = {t.user_attrs["slot"] for t in tuned.front} | {0}
+    assert set(times) == slots
+    assert all(0 < t["inference_seconds"] < 10 for t in times.values())
+    assert retime(tuned) == times  # from front.json
+
+
+def test_report(tuned, culi):
+    done = culi("optimize", "report", tuned.folder)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tuned.folder / "trials.csv").open()))
+    assert [float(r["force_mae"]) for r in rows] == [t.values[0] for t in tuned.trials]
+    page = (tuned.folder / "report.html").read_text()
+    assert "untuned" in page
+    assert "Plotly.newPlot" in page
+    assert (tuned.folder / "pareto.png").read_bytes().startswith(b"\x89PNG")
+    best = best_trials(tuned)["most accurate"]
+    settings = load_settings(tuned.folder / "best" / "allegro-most-accurate.yaml", {})
+    assert settings.learning_rate == best.params["learning_rate"]
+
+
+def test_other_inputs_are_refused(tuned, data):
+    with pytest.raises(CuliError, match="study 'allegro' in this storage is of other settings"):
+        tune(data, tuned.folder, UNTUNED.model_copy(update={"epochs": 3}), RANGES, trials=3)
+
+
+def test_time_and_memory_limits_fail_a_trial(data, tmp_path):
+    for limit in ({"time_limit": 0.01}, {"memory_limit": 0.05}):
+        (kind,) = limit
+        with pytest.raises(CuliError, match="all of the first 1 trials of allegro failed, 1 of"):
+            tune(data, tmp_path / kind, UNTUNED, RANGES, trials=1, measurement=Measurement(**limit))
+        failure = read_json(tmp_path / kind / "trials/0000/result.json")["failure"]
+        assert failure.startswith("it took ")
+
+
+def test_tuning_that_can_only_fail_stops_early(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("culi_mlip.optimize.worker.PATIENCE", 2)
+    hopeless = UNTUNED.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(CuliError, match=r"all of the first 2 trials of allegro failed, 2 of them"):
+        tune(data, tmp_path, hopeless, Space(readout_width=Integer(4, 32)), trials=50)
+
+
+def test_unpromising_trainings_stop_early(data, tmp_path, monkeypatch):
+    import optuna
+
+    monkeypatch.setattr(
+        optuna.pruners, "MedianPruner", lambda: optuna.pruners.ThresholdPruner(upper=1e-9)
+    )
+    long = UNTUNED.model_copy(update={"epochs": 3000})
+    pruned = tune(data, tmp_path, long, RANGES, trials=1, measurement=Measurement(pruner="median"))
+    (trial,) = pruned.trials
+    assert trial.state == TrialState.COMPLETE
+    assert 1 <= trial.user_attrs["epochs"] < 3000
+    assert np.isfinite(trial.values).all()
+
+
+def test_calculators_are_timed_in_turns():
+    class Slow:
+        def __init__(self, seconds):
+            self.seconds, self.calls = seconds, 0
+
+        def calculate(self, atoms, properties):
+            self.calls += 1
+            time.sleep(self.seconds * (100 if self.calls == 1 else 1))  # the first one warms up
+
+    slow = [Slow(0.002), Slow(0.004)]
+    one, two = inference_times(slow, [None] * 3, repeats=5)
+    assert [s.calls for s in slow] == [18, 18]
+    assert 0.006 <= one.median < two.median < 0.05
+    assert len(one.seconds) == 5
+
+
+@pytest.mark.slow
+def test_killed_tuning_goes_on(data, tmp_path):
+    """Coordinator and trainings die by SIGKILL at random instants; every trial counts once."""
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump({"settings": SETTINGS, "space": SPACE}))
+    command = [
+        *(sys.executable, "-c", "from culi_mlip.cli import main; main()", "optimize", str(data)),
+        *("--recipe", "r.yaml", "--trials", "8", "--workers", "2", "--out", "hpo"),
+    ]
+    rng = random.Random(1)
+    for _ in range(6):
+        coordinator = subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(rng.uniform(5, 20))
+        if rng.random() < 0.5:
+            subprocess.run(["pkill", "-KILL", "-f", "nequip.scripts.train"], check=False)
+            time.sleep(2)
+        os.kill(coordinator.pid, signal.SIGKILL)
+        coordinator.wait()
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    found = load_tuning(tmp_path / "hpo")
+    assert [t.user_attrs["slot"] for t in found.trials] == list(range(8))
+    assert len({tuple(t.params.values()) for t in found.trials}) == 8
+    folders = sorted(p.name for p in (tmp_path / "hpo" / "trials").iterdir())
+    assert folders == [f"{i:04d}" for i in range(8)]
+
+
+WRONG = [
+    (["missing"], "missing/train.extxyz does not exist"),
+    (["data", "--recipe", "none.yaml"], "none.yaml does not exist"),
+    (["data", "--trials", "0"], "--trials"),
+    (["data", "--workers", "999"], "--workers 999 of 1 threads: this machine has"),
+    (["data", "--workers", "0"], "--workers 0: give at least 1"),
+    (["data", "--storage", "postgresql://me@127.0.0.1:1/x"], "cannot be reached"),
+    (["data", "--variant", "mace"], "--variant"),
+    (["report", "nothing"], "nothing/study.json does not exist"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG)
+def test_wrong_input(culi, data, tmp_path, arguments, words):
+    (tmp_path / "data").symlink_to(data)
+    done = culi("optimize", *arguments, "--out", "new")
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert words in done.stderr
+    assert not (tmp_path / "new" / "trials").exists()
+
+
+def test_dataset_without_test_frames(culi, data, tmp_path):
+    (tmp_path / "data").mkdir()
+    for part in ("train", "val"):
+        (tmp_path / "data" / f"{part}.extxyz").symlink_to(data / f"{part}.extxyz")
+    done = culi("optimize", "data", "--out", "new")
+    assert done.returncode == 2
+    assert "data has no test.extxyz" in done.stderr
+    assert "make a dataset of more structures" in done.stderr
+    assert not (tmp_path / "new").exists()
