@@ -231,7 +231,7 @@ def test_features_of_another_shape_are_refused(shape):
 
 
 def test_reduced_precision_works():
-    layer, features = QDILayer(Circuit()), torch.rand(5, 4)
+    layer, features = QDILayer(Circuit()).float(), torch.rand(5, 4, dtype=torch.float32)
     expected = layer(features)
     values = layer.bfloat16()(features.bfloat16())
     assert values.dtype == torch.bfloat16
