@@ -18,11 +18,14 @@ from culi_mlip.optimize.surrogates import Surrogates, Uncertainty, fit
 Array = NDArray[np.float64]
 Point = dict[str, Any]
 
-OPTIMISM = (0.0, 0.0, 1.0)
-"""Criteria of the points of a batch in turn: two of predicted hypervolume, one of S-metric."""
+OPTIMISM = (0.0, 0.0, 0.0, 0.0, 1.0)
+"""Criteria of evaluations in turn: four of predicted hypervolume, one of S-metric."""
 
-FIRST_MARGIN, LARGEST_MARGIN = 0.04, 0.4
-"""Roots of the margins of constraints, in units of the constraint's mean size."""
+FIRST_MARGIN, LARGEST_MARGIN = 0.3, 2.0
+"""Roots of the margins of constraints, in units of the error of the constraint's surrogate."""
+
+MOST_OF_SIZE = 0.16
+"""Largest margin in units of the constraint's mean size."""
 
 NARROWER, WIDER = 0.9, 1.2
 """Factors of that root after an evaluation where the constraint held, and where it did not."""
@@ -279,7 +282,7 @@ class _Plan:
         feasible = (constraints <= 0).all(axis=1)
         units = np.abs(constraints).mean(axis=0)
         units[units == 0] = 1.0
-        margins = self._margins() * units
+        margins = self._margins(surrogates, units)
         front, good = objectives[feasible], self.successes[feasible]
         if self.pending:
             pending = np.array(self.pending)
@@ -293,7 +296,7 @@ class _Plan:
             violation = (np.maximum(constraints, 0.0) / units).sum(axis=1)
             good = self.successes[violation.argsort(kind="stable")[:5]]
         errors = np.array([f.error for f in surrogates.functions[:k]])
-        optimism = OPTIMISM[len(self.pending) % len(OPTIMISM)]
+        optimism = OPTIMISM[(self.n_told + len(self.pending)) % len(OPTIMISM)]
         infill = Infill(
             surrogates=surrogates,
             n_objectives=k,
@@ -330,14 +333,18 @@ class _Plan:
             good = violation.argsort(kind="stable")[:4]
         return np.union1d(good[-FOCUS:], np.arange(max(0, n - 4), n))
 
-    def _margins(self) -> Array:
-        """Margins of the constraints: each evaluation that holds narrows them, others widen."""
+    def _margins(self, surrogates: Surrogates, units: Array) -> Array:
+        """Margins of the constraints, in proportion to the errors of their surrogates.
+
+        Each evaluation where a constraint holds narrows its margin, others widen it.
+        """
         k = self.optimizer.n_objectives
         roots = np.full(self.optimizer.n_constraints, FIRST_MARGIN)
         for constraints in self.values[self.optimizer.n_initial :, k:]:
             roots = roots * np.where(constraints <= 0, NARROWER, WIDER)
             roots = np.minimum(roots, LARGEST_MARGIN)
-        return roots**2
+        errors = np.array([f.error for f in surrogates.functions[k:]])
+        return np.asarray(np.minimum(roots**2 * errors, MOST_OF_SIZE * units))
 
     def _caution(self) -> float:
         """Exponent of the estimated success: each failure raises it, each success lowers it."""

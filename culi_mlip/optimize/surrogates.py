@@ -64,6 +64,8 @@ class Function(NamedTuple):
     ----------
     kernel
         Name of the kernel.
+    has_products
+        Whether the polynomial beside the kernels has products of coordinates, not only squares.
     is_logarithmic
         Whether sign(y)·log(1 + |y|/scale) is interpolated instead of y.
     smoothing
@@ -73,6 +75,7 @@ class Function(NamedTuple):
     """
 
     kernel: str
+    has_products: bool
     is_logarithmic: bool
     smoothing: float
     error: float
@@ -117,7 +120,7 @@ class Surrogates:
         slope = np.ones(len(values))
         logarithmic = self._logarithmic()
         slope[logarithmic] = self.scales[logarithmic] * np.exp(
-            np.minimum(np.abs(values[logarithmic]), 700)
+            np.minimum(np.abs(values[logarithmic]), 600)
         )
         return self._back(values), (jacobian * slope).T
 
@@ -147,7 +150,8 @@ def fit(
     """Fit all functions, with the kernel and transform of least leave-one-out error for each.
 
     One factorisation a kernel serves all functions and both transforms, and gives the
-    leave-one-out errors.
+    leave-one-out errors. Beside each kernel stands a polynomial of squares; the first kernel is
+    tried with products of coordinates too, where there are evaluations enough.
 
     Parameters
     ----------
@@ -173,18 +177,21 @@ def fit(
     targets = np.hstack([values, _log(values, scales)])
     spread = values.std(axis=0)
     spread[spread == 0] = 1.0
-    best = [Function(kernels[0], False, 0.0, np.inf)] * n_functions
+    best = [Function(kernels[0], False, False, 0.0, np.inf)] * n_functions
     solutions: list[Array] = [np.empty(0)] * n_functions
     r2 = squared_distances(points, points)
     tail = _tail(points)
-    n_tail = tail.shape[1]
-    for kernel in kernels:
+    n_tail, n_squares = tail.shape[1], 1 + 2 * points.shape[1]
+    products = [(kernels[0], True)] if n >= 2 * n_tail > 2 * n_squares else []
+    for kernel, has_products in [*((kernel, False) for kernel in kernels), *products]:
         phi = KERNELS[kernel].value(r2)
+        columns = tail if has_products else tail[:, :n_squares]
         for smoothing in SMOOTHINGS if noisy else SMOOTHINGS[:1]:
-            solved = _solve(phi, tail, targets, KERNELS[kernel].sign, smoothing, focus)
+            solved = _solve(phi, columns, targets, KERNELS[kernel].sign, smoothing, focus)
             if solved is None:
                 continue
             solution, left_out = solved
+            solution = np.pad(solution, ((0, n + n_tail - len(solution)), (0, 0)))
             for i in range(n_functions):
                 for is_logarithmic in (False, True):
                     column = i + n_functions * is_logarithmic
@@ -194,7 +201,7 @@ def fit(
                     wrong = np.abs(guess - values[focus, i]) / spread[i]
                     error = float(np.sqrt((np.minimum(wrong, _WORST) ** 2).mean())) * spread[i]
                     if error < best[i].error:
-                        best[i] = Function(kernel, is_logarithmic, smoothing, error)
+                        best[i] = Function(kernel, has_products, is_logarithmic, smoothing, error)
                         solutions[i] = solution[:, column]
     if any(f.error == np.inf for f in best):  # nothing could be solved: the mean
         mean = np.zeros(n + n_tail)
@@ -285,12 +292,20 @@ def _solve(
 
 
 def _tail(points: Array) -> Array:
-    return np.hstack([np.ones((len(points), 1)), points, points**2])
+    """Constant, coordinates, their squares, then products of two, shape (points, columns)."""
+    i, j = np.triu_indices(points.shape[1], 1)
+    products = points[:, i] * points[:, j]
+    return np.hstack([np.ones((len(points), 1)), points, points**2, products])
 
 
 def _tail_jacobian(point: Array) -> Array:
     """Derivatives of the tail's columns at one point, shape (columns, dimension)."""
-    return np.vstack([np.zeros(len(point)), np.eye(len(point)), np.diag(2 * point)])
+    d = len(point)
+    i, j = np.triu_indices(d, 1)
+    products = np.zeros((len(i), d))
+    rows = np.arange(len(i))
+    products[rows, i], products[rows, j] = point[j], point[i]
+    return np.vstack([np.zeros(d), np.eye(d), np.diag(2 * point), products])
 
 
 def _independent(tail: Array) -> NDArray[np.int64]:
@@ -304,4 +319,4 @@ def _log(values: Array, scales: Array) -> Array:
 
 
 def _exp(values: Array, scales: Array | float) -> Array:
-    return np.sign(values) * np.expm1(np.minimum(np.abs(values), 700.0)) * scales
+    return np.sign(values) * np.expm1(np.minimum(np.abs(values), 600.0)) * scales
