@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import optuna
@@ -37,6 +39,15 @@ WIDTH = 2.0
 
 
 @dataclass(frozen=True)
+class Place:
+    """What a worker has for itself: cores, and a GPU in the environment if it trains on one."""
+
+    cores: list[int]
+    environment: Mapping[str, str]
+    locks: Sequence[IO[str]]
+
+
+@dataclass(frozen=True)
 class Work:
     """What the workers of one process share."""
 
@@ -49,7 +60,7 @@ class Work:
     stop: Event
     progress: Callable[[int, int], None] | None
 
-    def until_done(self, place: Mapping[str, Any]) -> None:
+    def until_done(self, place: Place) -> None:
         """Claim and run trials until all have ended, wherever they run."""
         while not self.stop.is_set():
             slots.release_dead(self.study)
@@ -66,7 +77,7 @@ class Work:
             if trial is None:
                 self.stop.wait(2.0)
 
-    def _run(self, trial: Trial, place: Mapping[str, Any]) -> None:
+    def _run(self, trial: Trial, place: Place) -> None:
         folder = trial_folder(self.folder, trial)
         try:
             job = self._job(trial, place)
@@ -83,7 +94,7 @@ class Work:
             raise
         self._tell(trial, result)
 
-    def _job(self, trial: Trial, place: Mapping[str, Any]) -> dict[str, Any]:
+    def _job(self, trial: Trial, place: Place) -> dict[str, Any]:
         sampler = self.study.sampler
         assert isinstance(sampler, SamoCobraSampler)  # noqa: S101 (made by `tune`)
         sampler.reference = self._reference()
@@ -94,7 +105,7 @@ class Work:
             "settings": settings.model_dump(mode="json"),
             **self.measurement.model_dump(include={"device", "compile", "repeats", "threads"}),
             "max_drift": self.measurement.max_drift,
-            "cores": place["cores"],
+            "cores": place.cores,
         }
 
     def _reference(self) -> Any:
@@ -104,13 +115,13 @@ class Work:
             return None
         return WIDTH * np.array(first[0].values)
 
-    def _evaluate(self, trial: Trial, folder: Path, place: Mapping[str, Any]) -> None:
+    def _evaluate(self, trial: Trial, folder: Path, place: Place) -> None:
         """Run the trial's process, within its limits, until it leaves a result."""
         curve = Curve(self.study, self.measurement.pruner)
         environment = (
             KEEP_FREED_MEMORY
             | dict(os.environ)
-            | {"OMP_NUM_THREADS": str(self.measurement.threads), **place["environment"]}
+            | {"OMP_NUM_THREADS": str(self.measurement.threads), **place.environment}
         )
         with (folder / "trial.log").open("a") as log:
             process = subprocess.Popen(  # noqa: S603 (our own interpreter, fixed arguments)
@@ -226,36 +237,65 @@ class Curve:
             self.trial = None
 
 
-def places_of(workers: int, measurement: Measurement) -> list[dict[str, Any]]:
-    """Cores and environment of each worker: none shares the cores, or the GPU, of another."""
+def places_of(workers: int, measurement: Measurement) -> list[Place]:
+    """Find a place for each worker, which no other worker on this machine has.
+
+    Raises
+    ------
+    CuliError
+        If there are too few cores or GPUs, or others use them.
+    """
     import torch
 
     if workers < 1:
         raise CuliError(f"--workers {workers}: give at least 1")
-    on_gpu = measurement.device != "cpu" and torch.cuda.is_available()
-    if on_gpu and workers > torch.cuda.device_count():
-        raise CuliError(
-            f"--workers {workers}: this machine has {torch.cuda.device_count()} GPUs, and timings "
-            "need one for each worker"
-        )
-    if not hasattr(os, "sched_getaffinity"):
-        if workers > 1:
-            raise CuliError("--workers above 1 needs Linux, where workers get cores of their own")
-        return [{"cores": None, "environment": {}}]
-    cores = sorted(os.sched_getaffinity(0))
-    if workers * measurement.threads > len(cores):
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    needed = workers * measurement.threads
+    if cores and needed > len(cores):
         raise CuliError(
             f"--workers {workers} of {measurement.threads} threads: this machine has {len(cores)} "
             "cores, and timings need cores of their own for each"
         )
-    share = len(cores) // workers
+    if not cores and workers > 1:
+        raise CuliError("--workers above 1 needs Linux, where workers get cores of their own")
+    locks = _claimed([f"core-{core}" for core in cores], needed if cores else 0)
+    held = [int(name.removeprefix("core-")) for name in locks]
+    gpus: dict[str, IO[str]] = {}
+    if measurement.device != "cpu" and torch.cuda.is_available():
+        if workers > torch.cuda.device_count():
+            raise CuliError(
+                f"--workers {workers}: this machine has {torch.cuda.device_count()} GPUs, and "
+                "timings need one for each worker"
+            )
+        gpus = _claimed([f"gpu-{i}" for i in range(torch.cuda.device_count())], workers)
+    n = measurement.threads
     return [
-        {
-            "cores": cores[i * share : (i + 1) * share],
-            "environment": {"CUDA_VISIBLE_DEVICES": str(i)} if on_gpu else {},
-        }
-        for i in range(workers)
+        Place(
+            cores=held[i * n : (i + 1) * n],
+            environment={"CUDA_VISIBLE_DEVICES": name.removeprefix("gpu-")} if name else {},
+            locks=[*locks.values(), *gpus.values()],
+        )
+        for i, name in enumerate(list(gpus) or [""] * workers)
     ]
+
+
+def _claimed(names: Sequence[str], n: int) -> dict[str, IO[str]]:
+    """Lock n of a machine's cores or GPUs until this process ends."""
+    locks: dict[str, IO[str]] = {}
+    for name in names:
+        if len(locks) == n:
+            break
+        path = Path(tempfile.gettempdir()) / f"culi_mlip-{name}.lock"
+        with suppress(OSError):  # another tuning has it
+            handle = os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o666), "w")
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks[name] = handle
+    if len(locks) < n:
+        raise CuliError(
+            f"other tunings on this machine leave {len(locks)} {names[0].split('-')[0]}s, and "
+            f"{n} are needed: ask for fewer --workers, or wait"
+        )
+    return locks
 
 
 def _task(job: Mapping[str, Any]) -> dict[str, Any]:

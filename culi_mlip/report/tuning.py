@@ -14,6 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 import yaml
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from optuna.trial import FrozenTrial
 
 from culi_mlip.files import read_json, write_bytes, write_text
@@ -107,6 +108,9 @@ def pareto_figure(tunings: Sequence[Tuning]) -> Figure:
         xscale="log", yscale="log", xlabel="Validation force MAE (meV/Å)",
         ylabel="Inference time, whole test set (s)",
     )  # fmt: skip
+    for axis in (axes.xaxis, axes.yaxis):  # numbers rather than powers of ten
+        axis.set_major_formatter(LogFormatter(minor_thresholds=(2, 1)))
+        axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 1)))
     axes.legend(frameon=False)
     axes.grid(alpha=0.25, which="both")
     return figure

@@ -125,7 +125,7 @@ def test_failures_teach():
     failing.optimize(crashes, n_trials=40, catch=RuntimeError)
     states = [t.state for t in failing.trials]
     assert optuna.trial.TrialState.FAIL in states
-    assert sum(s == optuna.trial.TrialState.FAIL for s in states[20:]) <= 2
+    assert sum(s == optuna.trial.TrialState.FAIL for s in states[20:]) <= 3
     assert failing.best_value < 1e-4
 
 

@@ -23,6 +23,7 @@ from culi_mlip.optimize import Integer, Real, Space
 from culi_mlip.optimize.recipe import Measurement
 from culi_mlip.optimize.timing import inference_times
 from culi_mlip.optimize.tuning import load_tuning, retime, tune
+from culi_mlip.optimize.worker import places_of
 from culi_mlip.report.tuning import best_trials
 
 SETTINGS = {
@@ -154,6 +155,19 @@ def test_unpromising_trainings_stop_early(data, tmp_path, monkeypatch):
     assert trial.state == TrialState.COMPLETE
     assert 1 <= trial.user_attrs["epochs"] < 3000
     assert np.isfinite(trial.values).all()
+
+
+def test_workers_on_one_machine_share_no_core(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4}, raising=False)
+    one, two = places_of(2, Measurement(threads=2, device="cpu"))
+    assert len({*one.cores, *two.cores}) == 4
+    with pytest.raises(CuliError, match="leave 1 cores, and 2 are needed"):
+        places_of(2, Measurement(device="cpu"))
+    (three,) = places_of(1, Measurement(device="cpu"))
+    assert not {*three.cores} & {*one.cores, *two.cores}
+    del one, two
+    assert len(places_of(2, Measurement(threads=2, device="cpu"))) == 2
 
 
 def test_calculators_are_timed_in_turns():
