@@ -104,9 +104,16 @@ class Infill:
         weights = softmax(logarithms, axis=1)
         return np.asarray(weights[:, : len(self.successes)].sum(axis=1) ** self.caution)
 
-    def negative_gain(self, point: Array) -> tuple[float, Array]:
-        """Return minus the hypervolume gained and its gradient, for a local search."""
-        values, jacobian = self.surrogates.with_jacobian(point)
+    def negative_gain(self, point: Array, values: Array, jacobian: Array) -> tuple[float, Array]:
+        """Return minus the hypervolume gained and its gradient, for a local search.
+
+        Parameters
+        ----------
+        point
+            Coordinates, shape (dimension,).
+        values, jacobian
+            Of the surrogates there.
+        """
         objectives, slopes = values[: self.n_objectives], jacobian[: self.n_objectives]
         if self.optimism:
             unknown, slope = self.uncertainty.with_gradient(point)
@@ -115,9 +122,8 @@ class Infill:
         gain, by_objective = self.improvement.with_gradient(objectives)
         return -gain, -by_objective @ slopes
 
-    def slack(self, point: Array) -> tuple[Array, Array]:
+    def slack(self, values: Array, jacobian: Array) -> tuple[Array, Array]:
         """Return by how much each constraint is met, positive if it is, and the jacobian."""
-        values, jacobian = self.surrogates.with_jacobian(point)
         constraints = values[self.n_objectives :] + self.margins
         return -constraints / self.units, -jacobian[self.n_objectives :] / self.units[:, None]
 
@@ -213,8 +219,18 @@ def _polished(infill: Infill, space: Space, start: Array) -> Array:
         point[free] = x
         return point
 
+    last: dict[bytes, tuple[Array, Array]] = {}
+
+    def predicted(x: Array) -> tuple[Array, Array]:
+        """The surrogates, evaluated once for objective, constraints and their derivatives."""
+        key = x.tobytes()
+        if key not in last:
+            last.clear()
+            last[key] = infill.surrogates.with_jacobian(whole(x))
+        return last[key]
+
     def objective(x: Array) -> tuple[float, Array]:
-        value, gradient = infill.negative_gain(whole(x))
+        value, gradient = infill.negative_gain(whole(x), *predicted(x))
         return value / scale, gradient[free] / scale
 
     constraints = []
@@ -222,8 +238,8 @@ def _polished(infill: Infill, space: Space, start: Array) -> Array:
         constraints = [
             {
                 "type": "ineq",
-                "fun": lambda x: infill.slack(whole(x))[0],
-                "jac": lambda x: infill.slack(whole(x))[1][:, free],
+                "fun": lambda x: infill.slack(*predicted(x))[0],
+                "jac": lambda x: infill.slack(*predicted(x))[1][:, free],
             }
         ]
     with warnings.catch_warnings(), np.errstate(all="ignore"):

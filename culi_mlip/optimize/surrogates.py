@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -293,15 +294,20 @@ def _solve(
 
 def _tail(points: Array) -> Array:
     """Constant, coordinates, their squares, then products of two, shape (points, columns)."""
-    i, j = np.triu_indices(points.shape[1], 1)
+    i, j = _pairs(points.shape[1])
     products = points[:, i] * points[:, j]
     return np.hstack([np.ones((len(points), 1)), points, points**2, products])
+
+
+@cache
+def _pairs(d: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return np.triu_indices(d, 1)
 
 
 def _tail_jacobian(point: Array) -> Array:
     """Derivatives of the tail's columns at one point, shape (columns, dimension)."""
     d = len(point)
-    i, j = np.triu_indices(d, 1)
+    i, j = _pairs(d)
     products = np.zeros((len(i), d))
     rows = np.arange(len(i))
     products[rows, i], products[rows, j] = point[j], point[i]
