@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,10 @@ NEAREST = 1e-4
 """Least distance of a new point from all others, in coordinates from -1 to 1."""
 
 
+WITHIN = 1e-6
+"""How far inside the constraints the local search ends, in their units: it ends on them."""
+
+
 @dataclass(frozen=True)
 class Infill:
     """What a new point is worth.
@@ -40,6 +46,8 @@ class Infill:
         Hypervolume added to the front of all evaluated and believed points.
     margins
         Added to each predicted constraint, in its unit, shape (constraints,).
+    spans
+        Range of each objective in the evaluations, shape (n_objectives,).
     units
         Unit of each constraint: its typical size, shape (constraints,).
     uncertainty
@@ -59,6 +67,7 @@ class Infill:
     n_objectives: int
     improvement: Improvement
     margins: Array
+    spans: Array
     units: Array
     uncertainty: Uncertainty
     optimism: float
@@ -163,7 +172,10 @@ def best_point(
     if space.is_continuous.any():
         ranked = anywhere[np.argsort(-infill.merit(anywhere), kind="stable")]
         starts = [*_apart(candidates[order[: 10 * N_STARTS]]), *_apart(ranked[: 10 * N_STARTS])]
-        polished = np.array([_polished(infill, space, start) for start in starts])
+        weights = rng.dirichlet(np.ones(infill.n_objectives), len(starts)) / infill.spans
+        polished = np.array(
+            [_polished(infill, space, *pair) for pair in zip(starts, weights, strict=True)]
+        )
         polished = _free(space.snap(polished), taken)
         candidates = np.vstack([candidates[order[:1]], polished])
         merit = infill.merit(candidates)
@@ -209,10 +221,37 @@ def _apart(ranked: Array) -> list[Array]:
     return chosen
 
 
-def _polished(infill: Infill, space: Space, start: Array) -> Array:
-    """Improve a point's continuous coordinates."""
+def _polished(infill: Infill, space: Space, start: Array, weights: Array) -> Array:
+    """Improve a point's continuous coordinates.
+
+    The hypervolume is flat where the front dominates: from there, and from where constraints do
+    not hold, the search first minimises the weighted sum of the predicted objectives.
+    """
+    if infill.merit(start[None])[0] <= 0:
+        start = _searched(infill, space, start, partial(_weighted, weights))
+    gain = infill.merit(start[None])[0]
+    if gain <= 0:
+        return start
+
+    def objective(point: Array, values: Array, jacobian: Array) -> tuple[float, Array]:
+        value, gradient = infill.negative_gain(point, values, jacobian)
+        return value / gain, gradient / gain
+
+    return _searched(infill, space, start, objective)
+
+
+def _weighted(weights: Array, _point: Array, values: Array, jacobian: Array) -> tuple[float, Array]:
+    return float(weights @ values[: len(weights)]), weights @ jacobian[: len(weights)]
+
+
+def _searched(
+    infill: Infill,
+    space: Space,
+    start: Array,
+    objective: Callable[[Array, Array, Array], tuple[float, Array]],
+) -> Array:
+    """Minimise a function of a point and the surrogates there, from a start on, by SLSQP."""
     free = space.is_continuous
-    scale = max(infill.merit(start[None])[0], 1e-300)
 
     def whole(x: Array) -> Array:
         point = start.copy()
@@ -229,23 +268,23 @@ def _polished(infill: Infill, space: Space, start: Array) -> Array:
             last[key] = infill.surrogates.with_jacobian(whole(x))
         return last[key]
 
-    def objective(x: Array) -> tuple[float, Array]:
-        value, gradient = infill.negative_gain(whole(x), *predicted(x))
-        return value / scale, gradient[free] / scale
+    def function(x: Array) -> tuple[float, Array]:
+        value, gradient = objective(whole(x), *predicted(x))
+        return value, gradient[free]
 
     constraints = []
     if len(infill.units):
         constraints = [
             {
                 "type": "ineq",
-                "fun": lambda x: infill.slack(*predicted(x))[0],
+                "fun": lambda x: infill.slack(*predicted(x))[0] - WITHIN,
                 "jac": lambda x: infill.slack(*predicted(x))[1][:, free],
             }
         ]
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         result = minimize(
-            objective,
+            function,
             start[free],
             jac=True,
             method="SLSQP",

@@ -21,7 +21,7 @@ Point = dict[str, Any]
 OPTIMISM = (0.0, 0.0, 0.0, 0.0, 1.0)
 """Criteria of evaluations in turn: four of predicted hypervolume, one of S-metric."""
 
-FIRST_MARGIN, LARGEST_MARGIN = 0.3, 2.0
+FIRST_MARGIN, LEAST_MARGIN, LARGEST_MARGIN = 0.3, 0.2, 2.0
 """Roots of the margins of constraints, in units of the error of the constraint's surrogate."""
 
 MOST_OF_SIZE = 0.16
@@ -302,6 +302,7 @@ class _Plan:
             n_objectives=k,
             improvement=Improvement(front, self._reference()),
             margins=margins,
+            spans=np.maximum(np.ptp(objectives, axis=0), 1e-12),
             units=units,
             uncertainty=Uncertainty(self.taken),
             optimism=optimism,
@@ -342,7 +343,7 @@ class _Plan:
         roots = np.full(self.optimizer.n_constraints, FIRST_MARGIN)
         for constraints in self.values[self.optimizer.n_initial :, k:]:
             roots = roots * np.where(constraints <= 0, NARROWER, WIDER)
-            roots = np.minimum(roots, LARGEST_MARGIN)
+            roots = np.clip(roots, LEAST_MARGIN, LARGEST_MARGIN)
         errors = np.array([f.error for f in surrogates.functions[k:]])
         return np.asarray(np.minimum(roots**2 * errors, MOST_OF_SIZE * units))
 
