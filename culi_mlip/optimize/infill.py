@@ -24,6 +24,9 @@ N_CANDIDATES = 1000
 N_STARTS = 3
 """Candidates that are improved by SLSQP: the best of all, and as many of those from anywhere."""
 
+EXTREME = 0.3
+"""Concentration of the random weights of objectives: less than 1 favours the ends of the front."""
+
 NEAREST = 1e-4
 """Least distance of a new point from all others, in coordinates from -1 to 1."""
 
@@ -172,7 +175,7 @@ def best_point(
     if space.is_continuous.any():
         ranked = anywhere[np.argsort(-infill.merit(anywhere), kind="stable")]
         starts = [*_apart(candidates[order[: 10 * N_STARTS]]), *_apart(ranked[: 10 * N_STARTS])]
-        weights = rng.dirichlet(np.ones(infill.n_objectives), len(starts)) / infill.spans
+        weights = rng.dirichlet(np.full(infill.n_objectives, EXTREME), len(starts)) / infill.spans
         polished = np.array(
             [_polished(infill, space, *pair) for pair in zip(starts, weights, strict=True)]
         )
