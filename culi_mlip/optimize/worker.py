@@ -38,6 +38,10 @@ WIDTH = 2.0
 """The reference point, in units of the untuned model's error and time: what is worse is idle."""
 
 
+class _StoppedError(Exception):
+    """Another worker of this process gave up, or the user did."""
+
+
 @dataclass(frozen=True)
 class Place:
     """What a worker has for itself: cores, and a GPU in the environment if it trains on one."""
@@ -67,7 +71,10 @@ class Work:
             slots.fill(self.study, self.trials)
             trial = slots.claim(self.study, self.trials)
             if trial is not None:
-                self._run(trial, place)
+                try:
+                    self._run(trial, place)
+                except _StoppedError:
+                    return
             ended = slots.results(self.study, self.trials)
             if self.progress:
                 self.progress(len(ended), self.trials)
@@ -81,12 +88,11 @@ class Work:
         folder = trial_folder(self.folder, trial)
         try:
             job = self._job(trial, place)
-            if (folder / "job.json").exists() and _task(read_json(folder / "job.json")) != _task(
-                job
-            ):
+            written = folder / "job.json"
+            if written.exists() and _task(read_json(written)) != _task(job):
                 shutil.rmtree(folder)  # another point was interrupted here
             if not (folder / "result.json").exists():
-                write_json(folder / "job.json", job)
+                write_json(written, job)
                 self._evaluate(trial, folder, place)
             result = read_json(folder / "result.json")
         except BaseException:
@@ -137,12 +143,12 @@ class Work:
         try:
             while process.poll() is None and failure is None:
                 if self.stop.wait(0.5):
-                    raise CuliError("the tuning was stopped")
+                    raise _StoppedError
                 now = time.monotonic()
                 if now - last_sign > slots.HEARTBEAT:
                     slots.sign_of_life(self.study, trial._trial_id)
                     last_sign = now
-                if curve.says_stop(learning_curve(folder / "run")):
+                if curve.says_stop(folder / "run"):
                     (folder / "stop").touch()
                 failure = self._beyond_limits(process.pid, (now - started) / 60)
         finally:
@@ -215,11 +221,11 @@ class Curve:
         )
         self.trial = self.study.ask()
 
-    def says_stop(self, curve: list[dict[str, float]]) -> bool:
-        """Report new epochs, and say whether the training is to stop."""
+    def says_stop(self, run: Path) -> bool:
+        """Report new epochs of a training, and say whether it is to stop."""
         if self.trial is None:
             return False
-        for row in curve[self.reported :]:
+        for row in learning_curve(run)[self.reported :]:
             self.last = row["val0_epoch/forces_mae"]
             self.trial.report(self.last, int(row["epoch"]) + 1)
             self.reported += 1
