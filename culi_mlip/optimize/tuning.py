@@ -127,30 +127,32 @@ def tune(
                 "frames; make a dataset of more structures with culi-mlip build-dataset"
             )
         training_frames(source / f"{part}.extxyz")
-    places = places_of(workers, measurement)
-    folder.mkdir(parents=True, exist_ok=True)
-    inputs = {
-        "data": _digest(source),
-        "settings": settings.model_dump(mode="json"),
-        "space": {n: repr(p) for n, p in space.parameters.items()},
-        "seed": seed,
-        "measurement": measurement.model_dump(mode="json"),
-    }
-    url = storage or f"sqlite:///{folder / 'study.db'}"
-    study = slots.open_study(
-        slots.open_storage(url),
-        name or settings.variant,
-        SamoCobraSampler(space, seed=seed),
-        trials,
-        inputs,
-        point_of(settings, space),
-    )
-    write_json(folder / "study.json", {"storage": url, "name": study.study_name, "trials": trials})
-    work = Work(source.absolute(), folder, settings, study, trials, measurement, Event(), progress)
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(work.until_done, place) for place in places]
+    with places_of(workers, measurement) as places, ThreadPoolExecutor(workers) as pool:
+        folder.mkdir(parents=True, exist_ok=True)
+        inputs = {
+            "data": _digest(source),
+            "settings": settings.model_dump(mode="json"),
+            "space": {n: repr(p) for n, p in space.parameters.items()},
+            "seed": seed,
+            "measurement": measurement.model_dump(mode="json"),
+        }
+        url = storage or f"sqlite:///{folder / 'study.db'}"
+        study = slots.open_study(
+            slots.open_storage(url),
+            name or settings.variant,
+            SamoCobraSampler(space, seed=seed),
+            trials,
+            inputs,
+            point_of(settings, space),
+        )
+        write_json(
+            folder / "study.json", {"storage": url, "name": study.study_name, "trials": trials}
+        )
+        work = Work(
+            source.absolute(), folder, settings, study, trials, measurement, Event(), progress
+        )
         try:
-            for future in futures:
+            for future in [pool.submit(work.until_done, place) for place in places]:
                 future.result()
         finally:
             work.stop.set()

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import optuna
@@ -48,7 +49,6 @@ class Place:
 
     cores: list[int]
     environment: Mapping[str, str]
-    locks: Sequence[IO[str]]
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,9 @@ class Curve:
             pruner=optuna.pruners.HyperbandPruner() if hyperband else optuna.pruners.MedianPruner(),
             load_if_exists=True,
         )
-        self.trial = self.study.ask()
+        with warnings.catch_warnings():  # about heartbeats, which curves do without
+            warnings.simplefilter("ignore")
+            self.trial = self.study.ask()
 
     def says_stop(self, run: Path) -> bool:
         """Report new epochs of a training, and say whether it is to stop."""
@@ -243,8 +245,9 @@ class Curve:
             self.trial = None
 
 
-def places_of(workers: int, measurement: Measurement) -> list[Place]:
-    """Find a place for each worker, which no other worker on this machine has.
+@contextmanager
+def places_of(workers: int, measurement: Measurement) -> Iterator[list[Place]]:
+    """Keep a place for each worker, which no other worker on this machine has meanwhile.
 
     Raises
     ------
@@ -264,44 +267,40 @@ def places_of(workers: int, measurement: Measurement) -> list[Place]:
         )
     if not cores and workers > 1:
         raise CuliError("--workers above 1 needs Linux, where workers get cores of their own")
-    locks = _claimed([f"core-{core}" for core in cores], needed if cores else 0)
-    held = [int(name.removeprefix("core-")) for name in locks]
-    gpus: dict[str, IO[str]] = {}
-    if measurement.device != "cpu" and torch.cuda.is_available():
-        if workers > torch.cuda.device_count():
-            raise CuliError(
-                f"--workers {workers}: this machine has {torch.cuda.device_count()} GPUs, and "
-                "timings need one for each worker"
-            )
-        gpus = _claimed([f"gpu-{i}" for i in range(torch.cuda.device_count())], workers)
-    n = measurement.threads
-    return [
-        Place(
-            cores=held[i * n : (i + 1) * n],
-            environment={"CUDA_VISIBLE_DEVICES": name.removeprefix("gpu-")} if name else {},
-            locks=[*locks.values(), *gpus.values()],
-        )
-        for i, name in enumerate(list(gpus) or [""] * workers)
-    ]
+    with ExitStack() as locks:
+        held = _claimed("core", cores, needed if cores else 0, locks)
+        environments: list[dict[str, str]] = [{}] * workers
+        if measurement.device != "cpu" and torch.cuda.is_available():
+            gpus = range(torch.cuda.device_count())
+            if workers > len(gpus):
+                raise CuliError(
+                    f"--workers {workers}: this machine has {len(gpus)} GPUs, and timings need one "
+                    "for each worker"
+                )
+            environments = [
+                {"CUDA_VISIBLE_DEVICES": str(gpu)} for gpu in _claimed("GPU", gpus, workers, locks)
+            ]
+        n = measurement.threads
+        yield [Place(held[i * n : (i + 1) * n], environments[i]) for i in range(workers)]
 
 
-def _claimed(names: Sequence[str], n: int) -> dict[str, IO[str]]:
-    """Lock n of a machine's cores or GPUs until this process ends."""
-    locks: dict[str, IO[str]] = {}
-    for name in names:
-        if len(locks) == n:
+def _claimed(kind: str, numbers: Iterable[int], n: int, locks: ExitStack) -> list[int]:
+    """Lock n of a machine's cores or GPUs; a process that dies releases its own."""
+    claimed: list[int] = []
+    for number in numbers:
+        if len(claimed) == n:
             break
-        path = Path(tempfile.gettempdir()) / f"culi_mlip-{name}.lock"
+        path = Path(tempfile.gettempdir()) / f"culi_mlip-{kind}-{number}.lock"
         with suppress(OSError):  # another tuning has it
-            handle = os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o666), "w")
+            handle = locks.enter_context(os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o666)))
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locks[name] = handle
-    if len(locks) < n:
+            claimed.append(number)
+    if len(claimed) < n:
         raise CuliError(
-            f"other tunings on this machine leave {len(locks)} {names[0].split('-')[0]}s, and "
-            f"{n} are needed: ask for fewer --workers, or wait"
+            f"other tunings on this machine leave {len(claimed)} of the {n} {kind}s that are "
+            "needed: ask for fewer --workers, or wait"
         )
-    return locks
+    return claimed
 
 
 def _task(job: Mapping[str, Any]) -> dict[str, Any]:

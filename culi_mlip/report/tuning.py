@@ -79,11 +79,9 @@ def best_trials(tuning: Tuning) -> dict[str, FrozenTrial]:
 
 
 def front_rows(tuning: Tuning, timings: Timings) -> list[list[str]]:
-    """Return the front as rows of `COLUMNS`, the untuned model last."""
-    first = [t for t in tuning.trials[:1] if t.values and t not in tuning.front]
-    return [_row(t, timings) for t in tuning.front] + [
-        [f"{row[0]} (untuned)", *row[1:]] for row in (_row(t, timings) for t in first)
-    ]
+    """Return the front as rows of `COLUMNS`, and the untuned model after it if it is not on it."""
+    rest = [t for t in tuning.trials[:1] if t.values and t not in tuning.front]
+    return [_row(trial, timings) for trial in [*tuning.front, *rest]]
 
 
 def pareto_figure(tunings: Sequence[Tuning]) -> Figure:
@@ -120,7 +118,7 @@ def _row(trial: FrozenTrial, timings: Timings) -> list[str]:
     slot = trial.user_attrs["slot"]
     again = timings.get(slot)
     return [
-        str(slot),
+        str(slot) if slot else "0 (untuned)",
         f"{1000 * trial.values[0]:.1f}",
         f"{trial.values[1]:.3f}",
         f"{again['inference_seconds']:.3f}" if again else "–",
