@@ -36,7 +36,7 @@ def nequip_config(
         Whether every frame has a stress.
     """
     stress = has_stress and settings.loss.stress > 0
-    steps = max(2, settings.epochs * -(-n_train // settings.batch_size))
+    steps = max(3, settings.epochs * -(-n_train // settings.batch_size))
     return {
         # The run folder is the working directory: `cd run && nequip-train` repeats it.
         "hydra": {"run": {"dir": "."}, "output_subdir": None, "job": {"chdir": False}},

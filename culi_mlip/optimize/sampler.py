@@ -27,7 +27,7 @@ _POINT = "samo_cobra:point"
 INTERRUPTED = "samo_cobra:interrupted"
 """System attribute of failed trials that say nothing about their point."""
 
-PATIENCE = 30.0
+PATIENCE = 10.0
 """Seconds that a trial waits for those started before it to plan their points."""
 
 

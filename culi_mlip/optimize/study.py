@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,9 @@ from culi_mlip.optimize.sampler import INTERRUPTED, SamoCobraSampler
 
 HEARTBEAT, GRACE = 30, 180
 """Seconds between signs of life of a worker, and after which one without them is dead."""
+
+NAMELESS = 5.0
+"""Seconds after its claim when a trial without a named worker counts as abandoned."""
 
 _SLOT, _OWNER, _INPUTS = "slot", "owner", "inputs"
 
@@ -148,8 +152,8 @@ def claim(study: optuna.Study, slots: int) -> Trial | None:
                 continue
         except UpdateFinishedTrialError:
             continue
-        storage.set_trial_user_attr(queued._trial_id, _OWNER, _this_process())
         sign_of_life(study, queued._trial_id)
+        storage.set_trial_user_attr(queued._trial_id, _OWNER, _this_process())
         if _is_superfluous(study, queued):
             interrupt(study, queued._trial_id)
             continue
@@ -164,7 +168,7 @@ def release_dead(study: optuna.Study) -> None:
     if isinstance(storage, RDBStorage):
         silent = set(storage._get_stale_trial_ids(study._study_id))
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if trial._trial_id in silent or _is_gone(trial.user_attrs.get(_OWNER)):
+        if trial._trial_id in silent or _is_gone(trial):
             interrupt(study, trial._trial_id)
 
 
@@ -216,11 +220,15 @@ def _this_process() -> dict[str, Any]:
     }
 
 
-def _is_gone(owner: Mapping[str, Any] | None) -> bool:
-    """Whether a worker ran on this host and does not any more."""
-    if owner is None or owner["host"] != socket.gethostname():
+def _is_gone(trial: FrozenTrial) -> bool:
+    """Whether a trial's worker ran on this host and does not, or died before it said who it is."""
+    owner = trial.user_attrs.get(_OWNER)
+    if owner is None:
+        started = trial.datetime_start
+        return started is not None and abs(time.time() - started.timestamp()) > NAMELESS
+    if owner["host"] != socket.gethostname():
         return False
     try:
-        return abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) > 1.0
+        return bool(abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) > 1.0)
     except psutil.NoSuchProcess:
         return True
