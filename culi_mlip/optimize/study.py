@@ -27,6 +27,10 @@ from culi_mlip.optimize.sampler import INTERRUPTED, SamoCobraSampler
 HEARTBEAT, GRACE = 30, 180
 """Seconds between signs of life of a worker, and after which one without them is dead."""
 
+_STORAGE_ERRORS = (
+    SQLAlchemyError, ValueError, ImportError, RuntimeError, StorageInternalError
+)  # fmt: skip
+
 NAMELESS = 5.0
 """Seconds after its claim when a trial without a named worker counts as abandoned."""
 
@@ -51,19 +55,24 @@ def open_storage(url: str) -> RDBStorage:
         options["connect_args"] = {"timeout": 120}  # others may be writing
     elif url.startswith("postgresql"):
         options["connect_args"] = {"connect_timeout": 20}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return RDBStorage(
-                url, engine_kwargs=options, heartbeat_interval=HEARTBEAT, grace_period=GRACE
-            )
-    except (SQLAlchemyError, ValueError, ImportError, RuntimeError, StorageInternalError) as error:
-        cause = error.__cause__ or error
-        reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
-        raise CuliError(
-            f"the storage {url} cannot be reached ({reason[:200]}): check the address, and that "
-            "the database runs"
-        ) from error
+    for attempt in range(5):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return RDBStorage(
+                    url, engine_kwargs=options, heartbeat_interval=HEARTBEAT, grace_period=GRACE
+                )
+        except _STORAGE_ERRORS as error:
+            cause = error.__cause__ or error
+            reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
+            if attempt < 4 and any(word in reason.lower() for word in ("unique", "already exists")):
+                time.sleep(0.5)  # another process makes the tables at this moment
+                continue
+            raise CuliError(
+                f"the storage {url} cannot be reached ({reason[:200]}): check the address, and "
+                "that the database runs"
+            ) from error
+    raise AssertionError  # the last attempt returned or raised
 
 
 def open_study(
