@@ -83,29 +83,27 @@ def postgresql(tmp_path_factory):
 def start_worker(url):
     script = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        f"from test_study import work\nwork({url!r})"
+        f"from test_study import work\nwork({url!r}, pause=1.0)"
     )
     return subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("storage", "n_workers"), [("sqlite", 2), ("postgresql", 3)])
 def test_killed_workers_lose_nothing(storage, n_workers, request):
     url = request.getfixturevalue(storage)
     rng = random.Random(0)
     workers = [start_worker(url) for _ in range(n_workers)]
     kills = 0
-    deadline = time.monotonic() + 500
+    deadline = time.monotonic() + 300
     while any(worker.poll() is None for worker in workers):
         assert time.monotonic() < deadline
-        time.sleep(rng.uniform(1.5, 3.5))
-        if kills < 6:
-            victim = rng.randrange(n_workers)
-            if workers[victim].poll() is None:
-                workers[victim].kill()
-                kills += 1
+        time.sleep(rng.uniform(1.0, 2.5))
+        victim = rng.randrange(n_workers)
+        if kills < 6 and workers[victim].poll() is None:
+            workers[victim].kill()
             workers[victim].wait()
             workers[victim] = start_worker(url)
+            kills += 1
     assert [w.wait() for w in workers] == [0] * n_workers, workers[0].stderr.read()
     assert kills >= 3
     study = open_study(url)
