@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from culi_mlip.cli.circuit_noise import noise, write_results
+from culi_mlip.cli.circuit_noise import noise
 
 if TYPE_CHECKING:
     from culi_mlip.quantum import Circuit
@@ -66,14 +66,13 @@ def draw(out: Path, **choices: Any) -> None:
     Example:
       culi-mlip circuit draw --depth 1
     """
+    from culi_mlip.cli import console
     from culi_mlip.quantum import Circuit
     from culi_mlip.report.circuits import drawing
 
     circuit = Circuit(**choices)
     gates = [gate._asdict() for gate in circuit.gates]
-    write_results(out, "draw", circuit, drawing(circuit), {"gates": gates})
-    from culi_mlip.cli import console
-
+    console.write_results(out, "draw", circuit, drawing(circuit), {"gates": gates})
     console.out.print(
         f"{circuit.n_weights} weights, {circuit.n_features} features in {circuit.n_rows} "
         f"row{'s' if circuit.n_rows > 1 else ''}, {len(gates)} gates"
@@ -89,6 +88,7 @@ def zx(out: Path, **choices: Any) -> None:
     Example:
       culi-mlip circuit zx --entangler chain
     """
+    from culi_mlip.cli import console
     from culi_mlip.quantum import Circuit
     from culi_mlip.quantum.analysis import redundancy
     from culi_mlip.report.circuits import zx_diagrams
@@ -101,7 +101,7 @@ def zx(out: Path, **choices: Any) -> None:
         "n_phases": result.n_phases,
         "phases_left": result.phases_left,
     }
-    write_results(out, "zx", circuit, zx_diagrams(result), values)
+    console.write_results(out, "zx", circuit, zx_diagrams(result), values)
     _compare(
         circuit,
         "after pyzx full_reduce",
@@ -158,7 +158,7 @@ def fisher(out: Path, draws: int, seed: int, **choices: Any) -> None:
         "rank_by_depth": ranks,
         "rank_plateau_from_depth": plateau,
     }
-    write_results(out, "fisher", circuit, fisher_figure(result, ranks), values)
+    console.write_results(out, "fisher", circuit, fisher_figure(result, ranks), values)
     below = ", ".join(
         f"{(result.eigenvalues < limit).mean():.0%} below {limit:g}" for limit in (0.01, 0.1, 0.5)
     )
@@ -193,6 +193,7 @@ def fourier(out: Path, draws: int, seed: int, **choices: Any) -> None:
     Example:
       culi-mlip circuit fourier --features 2 --qubits 2
     """
+    from culi_mlip.cli import console
     from culi_mlip.quantum import Circuit
     from culi_mlip.quantum.analysis import fourier as analyse
     from culi_mlip.report.circuits import fourier_figure
@@ -209,7 +210,7 @@ def fourier(out: Path, draws: int, seed: int, **choices: Any) -> None:
         "mean_abs": abs(result.coefficients).mean(axis=0),
         "standard_deviation": spread,
     }
-    write_results(out, "fourier", circuit, fourier_figure(result), values)
+    console.write_results(out, "fourier", circuit, fourier_figure(result), values)
     _compare(
         circuit,
         "Fourier coefficients",

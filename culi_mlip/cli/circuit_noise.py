@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from culi_mlip.quantum import Circuit
 
 
 @click.command("noise")
@@ -111,7 +105,9 @@ def noise(
         "model_energy_mae": own.energy_mae,
         "model_force_mae": own.force_mae,
     }
-    write_results(out, "noise", circuit_of(calculator), noise_figure(rows, laws, own), values)
+    console.write_results(
+        out, "noise", circuit_of(calculator), noise_figure(rows, laws, own), values
+    )
     console.table(
         ["noise", "force (meV/Å)", "energy (meV/atom)"],
         [
@@ -137,18 +133,3 @@ def noise(
                 f"Force error = {1000 * law.prefactor:.3g} meV/Å · {unit}^{law.exponent:.2f}; "
                 f"as large as the model's own at {unit} = {law.where(own.force_mae):.2g}"
             )
-
-
-def write_results(
-    out: Path, name: str, circuit: Circuit, figure: Figure, values: dict[str, Any]
-) -> None:
-    """Write the figure and the numbers of an analysis, and say where."""
-    from dataclasses import asdict
-
-    from culi_mlip.cli import console
-    from culi_mlip.files import write_bytes, write_json
-    from culi_mlip.report.figures import png
-
-    write_bytes(out / f"{name}.png", png(figure))
-    write_json(out / f"{name}.json", {"circuit": asdict(circuit), **values})
-    console.out.print(f"Written: {out / name}.png and {name}.json")

@@ -1,10 +1,13 @@
-"""Progress bars with the time left, and tables, in a terminal or in a log."""
+"""Progress bars with the time left, tables and written results, in a terminal or in a log."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -17,6 +20,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from culi_mlip.quantum import Circuit
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -68,6 +76,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     needed = Measurement.get(out, out.options.update(max_width=1000), grid).maximum
     out.width = max(out.width, needed)
     out.print(grid)
+
+
+def write_results(
+    folder: Path, name: str, circuit: Circuit, figure: Figure, values: Mapping[str, Any]
+) -> None:
+    """Write the figure and the numbers of a circuit's analysis, and say where."""
+    from culi_mlip.files import write_bytes, write_json
+    from culi_mlip.report.figures import png
+
+    write_bytes(folder / f"{name}.png", png(figure))
+    write_json(folder / f"{name}.json", {"circuit": asdict(circuit), **values})
+    out.print(f"Written: {folder / name}.png and {name}.json")
 
 
 def _log_step(name: str) -> Callable[[int, int], None]:

@@ -19,6 +19,7 @@ import psutil
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from culi_mlip.errors import CuliError
@@ -69,8 +70,8 @@ def open_storage(url: str) -> RDBStorage:
                 time.sleep(0.5)  # another process makes the tables at this moment
                 continue
             raise CuliError(
-                f"the storage {url} cannot be reached ({reason[:200]}): check the address, and "
-                "that the database runs"
+                f"the storage {_without_password(url)} cannot be reached ({reason[:200]}): check "
+                "the address, and that the database runs"
             ) from error
     raise AssertionError  # the last attempt returned or raised
 
@@ -209,6 +210,13 @@ def results(study: optuna.Study, slots: int | None = None) -> list[FrozenTrial]:
         if slot is not None and is_result(trial) and (slots is None or slot < slots):
             found.setdefault(slot, trial)
     return [found[slot] for slot in sorted(found)]
+
+
+def _without_password(url: str) -> str:
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except SQLAlchemyError:
+        return url
 
 
 def _is_superfluous(study: optuna.Study, claimed: FrozenTrial) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +76,30 @@ def inference_times(
         )
         for measured in seconds[1:].T
     ]
+
+
+@contextmanager
+def on_cores(cores: Sequence[int], threads: int) -> Iterator[None]:
+    """Let this process run on these cores alone, and PyTorch with so many threads.
+
+    Parameters
+    ----------
+    cores
+        Numbers of the cores; where there are none (not on Linux) any will do.
+    threads
+        Threads of PyTorch.
+    """
+    before = torch.get_num_threads()
+    allowed = os.sched_getaffinity(0) if cores else None
+    torch.set_num_threads(threads)
+    if cores:
+        os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        if allowed:
+            os.sched_setaffinity(0, allowed)
 
 
 def _synchronise() -> None:

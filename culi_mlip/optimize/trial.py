@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import platform
 import resource
 import subprocess
@@ -26,7 +25,7 @@ from culi_mlip.files import read_json, write_json
 from culi_mlip.models.evaluation import evaluate
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.models.training import learning_curve, train, training_frames
-from culi_mlip.optimize.timing import inference_times
+from culi_mlip.optimize.timing import inference_times, on_cores
 from culi_mlip.process import keep_freed_memory
 
 DRIFT_TIME, DRIFT_TEMPERATURE = 1.0, 300.0  # ps, K
@@ -44,7 +43,8 @@ def main(folder: Path) -> None:
         if (folder / "result.json").exists():
             return
         try:
-            result = _run(folder, job)
+            with on_cores(job["cores"], job["threads"]):
+                result = _run(folder, job)
         except CuliError as error:
             result = {"failure": str(error)}
         except Exception as error:
@@ -53,9 +53,6 @@ def main(folder: Path) -> None:
 
 
 def _run(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
-    if job["cores"]:
-        os.sched_setaffinity(0, job["cores"])
-    torch.set_num_threads(job["threads"])
     keep_freed_memory()
     started = time.monotonic()
     settings = TrainSettings.model_validate(job["settings"])

@@ -25,7 +25,7 @@ from culi_mlip.optimize.hypervolume import nondominated
 from culi_mlip.optimize.recipe import Measurement, point_of
 from culi_mlip.optimize.sampler import SamoCobraSampler
 from culi_mlip.optimize.space import Space
-from culi_mlip.optimize.timing import inference_times
+from culi_mlip.optimize.timing import inference_times, on_cores
 from culi_mlip.optimize.trial import compiled, hardware
 from culi_mlip.optimize.worker import Work, places_of, trial_folder
 
@@ -42,12 +42,15 @@ class Tuning:
         Where its trials are.
     study
         The Optuna study.
+    n_trials
+        Evaluations in all.
     trials
         Evaluations that ended, in the order of slots.
     """
 
     folder: Path
     study: optuna.Study
+    n_trials: int
     trials: list[FrozenTrial]
 
     @property
@@ -136,18 +139,16 @@ def tune(
             "seed": seed,
             "measurement": measurement.model_dump(mode="json"),
         }
-        url = storage or f"sqlite:///{folder / 'study.db'}"
         study = slots.open_study(
-            slots.open_storage(url),
+            slots.open_storage(storage or _own_storage(folder)),
             name or settings.variant,
             SamoCobraSampler(space, seed=seed),
             trials,
             inputs,
             point_of(settings, space),
         )
-        write_json(
-            folder / "study.json", {"storage": url, "name": study.study_name, "trials": trials}
-        )
+        record = {"storage": storage, "name": study.study_name, "trials": trials}
+        write_json(folder / "study.json", record)
         work = Work(
             source.absolute(), folder, settings, study, trials, measurement, Event(), progress
         )
@@ -156,7 +157,7 @@ def tune(
                 future.result()
         finally:
             work.stop.set()
-    return Tuning(folder, study, slots.results(study, trials))
+    return Tuning(folder, study, trials, slots.results(study, trials))
 
 
 def load_tuning(out: str | os.PathLike[str]) -> Tuning:
@@ -168,15 +169,15 @@ def load_tuning(out: str | os.PathLike[str]) -> Tuning:
         If the folder holds none, or its storage cannot be reached.
     """
     record = read_json(Path(out) / "study.json")
-    storage = slots.open_storage(record["storage"])
+    storage = slots.open_storage(record["storage"] or _own_storage(Path(out)))
     try:
         study = optuna.load_study(study_name=record["name"], storage=storage)
     except KeyError as error:
         raise CuliError(
-            f"the storage {record['storage']} has no study '{record['name']}': run culi-mlip "
-            "optimize first"
+            f"the storage of {out} has no study '{record['name']}': run culi-mlip optimize first"
         ) from error
-    return Tuning(Path(out), study, slots.results(study, record["trials"]))
+    n_trials = record["trials"]
+    return Tuning(Path(out), study, n_trials, slots.results(study, n_trials))
 
 
 def retime(
@@ -185,53 +186,52 @@ def retime(
     """Time all models of the front, and the untuned one, in one sitting.
 
     The result is kept in ``front.json`` and not measured again for the same models. Models that
-    another machine trained, and whose folder is not here, are left out.
+    another machine trained, and whose folder is not here, are left out. While trials are still
+    to come nothing is measured: they would disturb each other.
 
     Returns
     -------
     dict
         By slot: "inference_seconds", "inference_quartiles", "hardware".
-    """
-    inputs = tuning.study.user_attrs["inputs"]
-    measurement = Measurement.model_validate(inputs["measurement"])
-    wanted = {t.user_attrs["slot"]: trial_folder(tuning.folder, t) for t in tuning.front}
-    wanted |= {
-        t.user_attrs["slot"]: trial_folder(tuning.folder, t)
-        for t in tuning.trials[:1]
-        if t.state == TrialState.COMPLETE
-    }
-    here = {slot: place for slot, place in sorted(wanted.items()) if (place / "run").exists()}
-    if not here:
-        return {}
-    file = tuning.folder / "front.json"
-    known = {int(k): v for k, v in read_json(file).items()} if file.exists() else {}
-    if known.keys() == here.keys():
-        return known
-    device, n_threads = measurement.device, measurement.threads
-    models = [
-        HybridAllegro(
-            compiled(place / "run", device) if measurement.compile else place / "run", device
-        )
-        for place in here.values()
-    ]
-    test = training_frames(Path(read_json(next(iter(here.values())) / "job.json")["data"])
-                           / "test.extxyz")  # fmt: skip
-    import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    times = inference_times(models, test, repeats=repeats, progress=progress)
-    torch.set_num_threads(threads)
+    Raises
+    ------
+    CuliError
+        If tunings in other folders use all cores.
+    """
+    measurement = Measurement.model_validate(tuning.study.user_attrs["inputs"]["measurement"])
+    file = tuning.folder / "front.json"
+    known = {int(slot): t for slot, t in read_json(file).items()} if file.exists() else {}
+    wanted = [*tuning.front, *(t for t in tuning.trials[:1] if t.values)]
+    places = {t.user_attrs["slot"]: trial_folder(tuning.folder, t) for t in wanted}
+    runs = {slot: place / "run" for slot, place in sorted(places.items())}
+    runs = {slot: run for slot, run in runs.items() if run.exists()}
+    is_running = len(tuning.trials) < tuning.n_trials
+    if is_running or not runs or known.keys() == runs.keys():
+        return {slot: known[slot] for slot in runs if slot in known}
+    models = []
+    for run in runs.values():
+        model = compiled(run, measurement.device) if measurement.compile else run
+        models.append(HybridAllegro(model, measurement.device))
+    job = read_json(next(iter(places.values())) / "job.json")
+    test = training_frames(Path(job["data"]) / "test.extxyz")
+    with places_of(1, measurement) as (place,), on_cores(place.cores, measurement.threads):
+        times = inference_times(models, test, repeats=repeats, progress=progress)
     measured = {
         slot: {
             "inference_seconds": t.median,
             "inference_quartiles": list(t.quartiles),
-            "hardware": hardware(device),
+            "hardware": hardware(measurement.device),
         }
-        for slot, t in zip(here, times, strict=True)
+        for slot, t in zip(runs, times, strict=True)
     }
     write_json(file, measured)
     return measured
+
+
+def _own_storage(folder: Path) -> str:
+    """Storage of a tuning that was given none: it moves with the folder."""
+    return f"sqlite:///{folder.absolute() / 'study.db'}"
 
 
 def _digest(data: Path) -> str:

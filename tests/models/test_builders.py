@@ -48,25 +48,8 @@ VARIANTS = {
 }
 
 
-class TestVariants(EnergyModelTestsMixin):
-    """Equivariance, finite differences, smoothness, batching, isolated atoms and more."""
-
-    @pytest.fixture(scope="class", params=VARIANTS.values(), ids=VARIANTS)
-    def config(self, request):
-        return MINIMAL | request.param
-
-    @pytest.fixture
-    def strict_locality(self):
-        return True
-
-
-@pytest.mark.slow
-class TestVariantsInNequipsWorld(BaseEnergyModelTests):
-    """Training, packaging, compiling and LAMMPS' ML-IAP interface, by nequip."""
-
-    @pytest.fixture(scope="class", params=VARIANTS.values(), ids=VARIANTS)
-    def config(self, request):
-        return MINIMAL | request.param
+class NequipsFixtures:
+    """What nequip's own test classes ask of the models that they test."""
 
     @pytest.fixture
     def strict_locality(self):
@@ -75,6 +58,23 @@ class TestVariantsInNequipsWorld(BaseEnergyModelTests):
     @pytest.fixture(scope="class", params=["minimal_toy_emt.yaml"])
     def conffile(self, request):
         return request.param  # the other configuration downloads its data
+
+
+class TestVariants(NequipsFixtures, EnergyModelTestsMixin):
+    """Equivariance, finite differences, smoothness, batching, isolated atoms and more."""
+
+    @pytest.fixture(scope="class", params=VARIANTS.values(), ids=VARIANTS)
+    def config(self, request):
+        return MINIMAL | request.param
+
+
+@pytest.mark.slow
+class TestVariantsInNequipsWorld(NequipsFixtures, BaseEnergyModelTests):
+    """Training, packaging, compiling and LAMMPS' ML-IAP interface, by nequip."""
+
+    @pytest.fixture(scope="class", params=VARIANTS.values(), ids=VARIANTS)
+    def config(self, request):
+        return MINIMAL | request.param
 
 
 def test_widths_of_the_mlp_are_the_ones_asked_for():

@@ -13,12 +13,12 @@ from nequip.scripts._compile_utils import LMP_OUTPUTS
 from nequip.utils.unittests.model_tests_torchsim import TorchSimIntegrationMixin
 
 from culi_mlip.calculator import HybridAllegro
-from tests.models.test_builders import MINIMAL, VARIANTS
+from tests.models.test_builders import MINIMAL, VARIANTS, NequipsFixtures
 
 pytestmark = pytest.mark.slow
 
 
-class TestHybridInTorchSim(TorchSimIntegrationMixin):
+class TestHybridInTorchSim(NequipsFixtures, TorchSimIntegrationMixin):
     """nequip's own tests of its torch-sim calculator (extra ``torchsim``), target "batch"."""
 
     @pytest.fixture(scope="class", autouse=True)
@@ -29,14 +29,6 @@ class TestHybridInTorchSim(TorchSimIntegrationMixin):
     @pytest.fixture(scope="class")
     def config(self):
         return MINIMAL | VARIANTS["qdi"]
-
-    @pytest.fixture
-    def strict_locality(self):
-        return True
-
-    @pytest.fixture(scope="class", params=["minimal_toy_emt.yaml"])
-    def conffile(self, request):
-        return request.param  # the other configuration downloads its data
 
 
 def test_pair_allegro_gives_the_forces_of_the_calculator(trained, tmp_path):

@@ -165,3 +165,9 @@ def test_storage_that_cannot_be_reached(url):
     with pytest.raises(CuliError, match="cannot be reached") as error:
         slots.open_storage(url)
     assert "\n" not in str(error.value)
+
+
+def test_password_is_not_printed():
+    with pytest.raises(CuliError) as error:
+        slots.open_storage("postgresql://me:secret@127.0.0.1:1/none")
+    assert "secret" not in str(error.value)

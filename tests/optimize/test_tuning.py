@@ -3,10 +3,12 @@
 import csv
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import ase.io
 import numpy as np
@@ -116,6 +118,18 @@ def test_front_is_timed_in_one_sitting(tuned):
     assert set(times) == slots
     assert all(0 < t["inference_seconds"] < 10 for t in times.values())
     assert retime(tuned) == times  # from front.json
+
+
+def test_nothing_is_timed_while_trials_are_to_come(tuned):
+    unfinished = replace(tuned, n_trials=10, folder=tuned.folder / "elsewhere")
+    assert retime(unfinished) == {}
+
+
+def test_folder_of_a_tuning_can_be_moved(tuned, tmp_path, monkeypatch):
+    moved = shutil.copytree(tuned.folder, tmp_path / "moved")
+    assert read_json(moved / "study.json")["storage"] is None  # its own, wherever it lies
+    monkeypatch.chdir(tmp_path)
+    assert [t.params for t in load_tuning("moved").trials] == [t.params for t in tuned.trials]
 
 
 def test_report(tuned, culi):

@@ -27,8 +27,8 @@ from culi_mlip.structures import (
     surface_vacancies,
     thermal,
 )
-from culi_mlip.structures.campaign import (
-    LABELLING_KEYS,
+from culi_mlip.structures.campaign import LABELLING_KEYS
+from culi_mlip.structures.parts import (
     AdatomPart,
     AdlayerPart,
     BulkPart,
