@@ -30,6 +30,11 @@ EXTREME = 0.3
 NEAREST = 1e-4
 """Least distance of a new point from all others, in coordinates from -1 to 1."""
 
+WALK, SEARCH = 12, 40
+"""Most steps of a local search: towards the front, and of the hypervolume."""
+
+SCALE = 0.1
+"""Unit of the logarithm of the gain in local searches: sets how precisely they end."""
 
 WITHIN = 1e-6
 """How far inside the constraints the local search ends, in their units: it ends on them."""
@@ -116,8 +121,8 @@ class Infill:
         weights = softmax(logarithms, axis=1)
         return np.asarray(weights[:, : len(self.successes)].sum(axis=1) ** self.caution)
 
-    def negative_gain(self, point: Array, values: Array, jacobian: Array) -> tuple[float, Array]:
-        """Return minus the hypervolume gained and its gradient, for a local search.
+    def gain(self, point: Array, values: Array, jacobian: Array) -> tuple[float, Array]:
+        """Return the hypervolume gained and its gradient, for a local search.
 
         Parameters
         ----------
@@ -132,7 +137,7 @@ class Infill:
             objectives = objectives - self.optimism * self.errors * unknown
             slopes = slopes - self.optimism * self.errors[:, None] * slope
         gain, by_objective = self.improvement.with_gradient(objectives)
-        return -gain, -by_objective @ slopes
+        return gain, by_objective @ slopes
 
     def slack(self, values: Array, jacobian: Array) -> tuple[Array, Array]:
         """Return by how much each constraint is met, positive if it is, and the jacobian."""
@@ -166,15 +171,15 @@ def best_point(
     array or None
         Coordinates, shape (dimension,); None if every candidate is taken.
     """
-    anywhere = _anywhere(space, rng)
-    candidates = _free(np.vstack([anywhere, _near(space, good, rng)]), taken)
+    anywhere = _free(_anywhere(space, rng), taken)
+    candidates = np.vstack([anywhere, _free(_near(space, good, rng), taken)])
     if len(candidates) == 0:
         return None
     everywhere, merits = candidates, infill.merit(candidates)
     merit, order = merits, np.argsort(-merits, kind="stable")
     if space.is_continuous.any():
-        ranked = anywhere[np.argsort(-infill.merit(anywhere), kind="stable")]
-        starts = [*_apart(candidates[order[: 10 * N_STARTS]]), *_apart(ranked[: 10 * N_STARTS])]
+        starts = _apart(candidates[order[: 10 * N_STARTS]])
+        starts += _apart(anywhere[order[order < len(anywhere)][: 10 * N_STARTS]])
         weights = rng.dirichlet(np.full(infill.n_objectives, EXTREME), len(starts)) / infill.spans
         polished = np.array(
             [_polished(infill, space, *pair) for pair in zip(starts, weights, strict=True)]
@@ -215,11 +220,11 @@ def _free(candidates: Array, taken: Array) -> Array:
 
 def _apart(ranked: Array) -> list[Array]:
     """The first few points that are not close to a better one."""
-    chosen = [ranked[0]]
-    for point in ranked[1:]:
+    chosen: list[Array] = []
+    for point in ranked:
         if len(chosen) == N_STARTS:
             break
-        if min(np.linalg.norm(point - other) for other in chosen) > 0.1:
+        if all(np.linalg.norm(point - other) > 0.1 for other in chosen):
             chosen.append(point)
     return chosen
 
@@ -230,17 +235,20 @@ def _polished(infill: Infill, space: Space, start: Array, weights: Array) -> Arr
     The hypervolume is flat where the front dominates: from there, and from where constraints do
     not hold, the search first minimises the weighted sum of the predicted objectives.
     """
-    if infill.merit(start[None])[0] <= 0:
-        start = _searched(infill, space, start, partial(_weighted, weights))
     gain = infill.merit(start[None])[0]
+    if gain <= 0:
+        start = _searched(infill, space, start, partial(_weighted, weights), WALK)
+        gain = infill.merit(start[None])[0]
     if gain <= 0:
         return start
 
     def objective(point: Array, values: Array, jacobian: Array) -> tuple[float, Array]:
-        value, gradient = infill.negative_gain(point, values, jacobian)
-        return value / gain, gradient / gain
+        """Minus the logarithm of the gain: products of sides become sums, which suit SLSQP."""
+        value, gradient = infill.gain(point, values, jacobian)
+        value = max(value, 1e-3 * gain)
+        return -SCALE * np.log(value / gain), -SCALE * gradient / value
 
-    return _searched(infill, space, start, objective)
+    return _searched(infill, space, start, objective, SEARCH)
 
 
 def _weighted(weights: Array, _point: Array, values: Array, jacobian: Array) -> tuple[float, Array]:
@@ -252,6 +260,7 @@ def _searched(
     space: Space,
     start: Array,
     objective: Callable[[Array, Array, Array], tuple[float, Array]],
+    steps: int,
 ) -> Array:
     """Minimise a function of a point and the surrogates there, from a start on, by SLSQP."""
     free = space.is_continuous
@@ -293,6 +302,6 @@ def _searched(
             method="SLSQP",
             bounds=list(zip(space.lower[free], space.upper[free], strict=True)),
             constraints=constraints,
-            options={"maxiter": 40, "ftol": 1e-6},
+            options={"maxiter": steps, "ftol": 1e-6},
         )
     return whole(result.x) if np.isfinite(result.x).all() else start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -227,7 +228,6 @@ class _Plan:
         self.values, self.succeeded = table[succeeded], succeeded
         self.pending = [self.space.encode(point) for point in optimizer.pending]
         self.n_told = len(table)
-        self.surrogates: Surrogates | None = None
 
     def next(self) -> Point | None:
         """The next point, which is pending from now on."""
@@ -276,13 +276,10 @@ class _Plan:
 
     def _best(self) -> Array | None:
         rng = np.random.default_rng([self.optimizer.seed, self.n_told, len(self.pending)])
-        surrogates = self._surrogates()
+        surrogates, margins, units = self._surrogates, self._margins, self._units
         k = self.optimizer.n_objectives
         objectives, constraints = self.values[:, :k], self.values[:, k:]
         feasible = (constraints <= 0).all(axis=1)
-        units = np.abs(constraints).mean(axis=0)
-        units[units == 0] = 1.0
-        margins = self._margins(surrogates, units)
         front, good = objectives[feasible], self.successes[feasible]
         if self.pending:
             pending = np.array(self.pending)
@@ -313,16 +310,10 @@ class _Plan:
         )
         return best_point(infill, self.space, good, self.taken, rng)
 
+    @cached_property
     def _surrogates(self) -> Surrogates:
         """Surrogates of all functions; believed points do not change what they predict."""
-        if self.surrogates is None:
-            self.surrogates = fit(
-                self.successes,
-                self.values,
-                focus=self._focus(),
-                noisy=self.optimizer.noisy,
-            )
-        return self.surrogates
+        return fit(self.successes, self.values, focus=self._focus(), noisy=self.optimizer.noisy)
 
     def _focus(self) -> NDArray[np.int64]:
         """The evaluations that matter: the newest, and those that the front is made of."""
@@ -334,18 +325,25 @@ class _Plan:
             good = violation.argsort(kind="stable")[:4]
         return np.union1d(good[-FOCUS:], np.arange(max(0, n - 4), n))
 
-    def _margins(self, surrogates: Surrogates, units: Array) -> Array:
+    @cached_property
+    def _units(self) -> Array:
+        """The mean size of each constraint."""
+        units = np.abs(self.values[:, self.optimizer.n_objectives :]).mean(axis=0)
+        units[units == 0] = 1.0
+        return np.asarray(units)
+
+    @cached_property
+    def _margins(self) -> Array:
         """Margins of the constraints, in proportion to the errors of their surrogates.
 
         Each evaluation where a constraint holds narrows its margin, others widen it.
         """
         k = self.optimizer.n_objectives
         roots = np.full(self.optimizer.n_constraints, FIRST_MARGIN)
-        for constraints in self.values[self.optimizer.n_initial :, k:]:
-            roots = roots * np.where(constraints <= 0, NARROWER, WIDER)
-            roots = np.clip(roots, LEAST_MARGIN, LARGEST_MARGIN)
-        errors = np.array([f.error for f in surrogates.functions[k:]])
-        return np.asarray(np.minimum(roots**2 * errors, MOST_OF_SIZE * units))
+        for factors in np.where(self.values[self.optimizer.n_initial :, k:] <= 0, NARROWER, WIDER):
+            roots = np.minimum(np.maximum(roots * factors, LEAST_MARGIN), LARGEST_MARGIN)
+        errors = np.array([f.error for f in self._surrogates.functions[k:]])
+        return np.asarray(np.minimum(roots**2 * errors, MOST_OF_SIZE * self._units))
 
     def _caution(self) -> float:
         """Exponent of the estimated success: each failure raises it, each success lowers it."""

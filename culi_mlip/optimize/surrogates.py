@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, lu_factor, lu_solve, solve_triangular
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, qr, solve_triangular
+from scipy.linalg.blas import dsyr2k
 
 Array = NDArray[np.float64]
 
@@ -22,7 +23,7 @@ class Kernel(NamedTuple):
     value
         φ.
     slope
-        dφ/dr / r.
+        dφ/dr / r, finite at 0.
     sign
         +1 if φ is (conditionally) positive definite, -1 if -φ is.
     """
@@ -33,7 +34,7 @@ class Kernel(NamedTuple):
 
 
 def _logarithm(r2: Array) -> Array:
-    return np.log(np.where(r2 > 0, r2, 1.0))
+    return np.log(np.maximum(r2, 1e-300))
 
 
 KERNELS: dict[str, Kernel] = {
@@ -43,9 +44,7 @@ KERNELS: dict[str, Kernel] = {
     "inverse quadratic": Kernel(lambda r2: 1 / (1 + r2), lambda r2: -2 / (1 + r2) ** 2, 1),
     "inverse multiquadric": Kernel(lambda r2: (1 + r2) ** -0.5, lambda r2: -((1 + r2) ** -1.5), 1),
     "thin-plate spline": Kernel(
-        lambda r2: 0.5 * r2 * _logarithm(r2),
-        lambda r2: np.where(r2 > 0, _logarithm(r2) + 1, 0.0),
-        1,
+        lambda r2: 0.5 * r2 * _logarithm(r2), lambda r2: _logarithm(r2) + 1, 1
     ),
 }
 """The six kernels of de Winter et al. (2021)."""
@@ -53,7 +52,7 @@ KERNELS: dict[str, Kernel] = {
 SMOOTHINGS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
 """Weights of the smoothness that leave-one-out chooses from where evaluations are noisy."""
 
-_JITTER = 1e-11
+_JITTERS = (1e-11, 1e-9, 1e-7)
 _TAIL_KERNEL = 100.0
 _WORST = 10.0  # leave-one-out errors beyond this many standard deviations are alike
 
@@ -104,38 +103,52 @@ class Surrogates:
         """Return the functions at points of shape (m, dimension), shape (m, functions)."""
         r2 = squared_distances(points, self.points)
         values = _tail(points) @ self.tails
-        for kernel, members in self._groups().items():
-            values[:, members] += KERNELS[kernel].value(r2) @ self.weights[:, members]
+        for kernel, members, weights in self._groups:
+            values[:, members] += kernel.value(r2) @ weights
         return self._back(values)
 
     def with_jacobian(self, point: Array) -> tuple[Array, Array]:
         """Return the functions at one point, shape (functions,), and (functions, dimension)."""
+        constants, slopes, curvatures = self._polynomials
+        curved = curvatures @ point
+        values = constants + (slopes + curved) @ point
+        jacobian = slopes + 2 * curved
         difference = point - self.points
         r2 = np.einsum("ij,ij->i", difference, difference)
-        values = (_tail(point[None]) @ self.tails)[0]
-        jacobian = _tail_jacobian(point).T @ self.tails
-        for kernel, members in self._groups().items():
-            weights = self.weights[:, members]
-            values[members] += KERNELS[kernel].value(r2) @ weights
-            jacobian[:, members] += difference.T @ (KERNELS[kernel].slope(r2)[:, None] * weights)
-        slope = np.ones(len(values))
-        logarithmic = self._logarithmic()
-        slope[logarithmic] = self.scales[logarithmic] * np.exp(
-            np.minimum(np.abs(values[logarithmic]), 600)
-        )
-        return self._back(values), (jacobian * slope).T
+        for kernel, members, weights in self._groups:
+            values[members] += kernel.value(r2) @ weights
+            jacobian[members] += (weights.T * kernel.slope(r2)) @ difference
+        logarithmic = self._logarithmic
+        jacobian[logarithmic] *= (
+            self.scales[logarithmic] * np.exp(np.minimum(np.abs(values[logarithmic]), 600))
+        )[:, None]
+        return self._back(values), jacobian
 
-    def _groups(self) -> dict[str, list[int]]:
-        groups: dict[str, list[int]] = {}
+    @cached_property
+    def _groups(self) -> list[tuple[Kernel, list[int], Array]]:
+        """Each kernel in use, its functions, and their weights."""
+        members: dict[str, list[int]] = {}
         for i, function in enumerate(self.functions):
-            groups.setdefault(function.kernel, []).append(i)
-        return groups
+            members.setdefault(function.kernel, []).append(i)
+        return [(KERNELS[name], which, self.weights[:, which]) for name, which in members.items()]
 
+    @cached_property
+    def _polynomials(self) -> tuple[Array, Array, Array]:
+        """Constants, gradients and half the Hessians of the polynomials at zero."""
+        n_functions, d = len(self.functions), self.points.shape[1]
+        constants, slopes, squares, products = np.split(self.tails.T, [1, 1 + d, 1 + 2 * d], axis=1)
+        curvatures = np.zeros((n_functions, d, d))
+        i, j = _pairs(d)
+        curvatures[:, np.arange(d), np.arange(d)] = squares
+        curvatures[:, i, j] = curvatures[:, j, i] = products / 2
+        return constants[:, 0], slopes, curvatures
+
+    @cached_property
     def _logarithmic(self) -> NDArray[np.bool_]:
         return np.array([f.is_logarithmic for f in self.functions])
 
     def _back(self, values: Array) -> Array:
-        logarithmic = self._logarithmic()
+        logarithmic = self._logarithmic
         values[..., logarithmic] = _exp(values[..., logarithmic], self.scales[logarithmic])
         return values
 
@@ -230,13 +243,18 @@ class Uncertainty:
     def __init__(self, points: Array) -> None:
         self.points = points
         self.kernel = KERNELS["inverse multiquadric"]
-        phi = self.kernel.value(squared_distances(points, points))
-        self.factor = cho_factor(phi + 1e-8 * np.eye(len(points)), lower=True)
+
+    @cached_property
+    def _factor(self) -> tuple[Array, bool]:
+        phi = self.kernel.value(squared_distances(self.points, self.points))
+        phi[np.diag_indices(len(phi))] += 1e-8
+        factor, lower = cho_factor(phi.T, lower=True, overwrite_a=True, check_finite=False)
+        return factor, bool(lower)
 
     def __call__(self, points: Array) -> Array:
         """Return the uncertainty at points of shape (m, dimension), shape (m,)."""
         phi = self.kernel.value(squared_distances(self.points, points))
-        reduced = solve_triangular(self.factor[0], phi, lower=True, check_finite=False)
+        reduced = solve_triangular(self._factor[0], phi, lower=True, check_finite=False)
         return np.sqrt(np.maximum(1 - np.einsum("ij,ij->j", reduced, reduced), 0.0))
 
     def with_gradient(self, point: Array) -> tuple[float, Array]:
@@ -244,7 +262,7 @@ class Uncertainty:
         difference = point - self.points
         r2 = np.einsum("ij,ij->i", difference, difference)
         phi = self.kernel.value(r2)
-        weights = cho_solve(self.factor, phi, check_finite=False)
+        weights = cho_solve(self._factor, phi, check_finite=False)
         value = float(np.sqrt(max(1 - phi @ weights, 1e-16)))
         return value, -difference.T @ (self.kernel.slope(r2) * weights) / value
 
@@ -260,36 +278,55 @@ def squared_distances(a: Array, b: Array) -> Array:
 def _solve(
     phi: Array, tail: Array, targets: Array, sign: int, smoothing: float, focus: NDArray[np.int64]
 ) -> tuple[Array, Array] | None:
-    """Weights and tail of all targets, and the leave-one-out residuals of the focus."""
+    """Weights and tail of all targets, and the leave-one-out residuals of the focus.
+
+    Weights are orthogonal to the polynomials: there the kernel matrix is positive definite, and
+    one Cholesky factorisation, half the cost of one of the saddle-point system, has them.
+    """
     n, n_tail = tail.shape
-    size = np.abs(phi).mean()
-    ridge = sign * size * (_JITTER + smoothing) * np.eye(n)
+    unit = np.abs(phi).mean()
     columns = _independent(tail) if n > n_tail + 1 else np.arange(0)
-    if len(columns):
-        p = tail[:, columns]
-        system = np.block([[phi + ridge, p], [p.T, np.zeros((len(columns), len(columns)))]])
-    else:  # too few evaluations: the least polynomial that fits, by a kernel of its own
-        system = phi + ridge + sign * _TAIL_KERNEL * (tail @ tail.T)
-    right = np.zeros((len(system), targets.shape[1] + len(focus)))
-    right[:n, : targets.shape[1]] = targets
+    right = np.zeros((n, targets.shape[1] + len(focus)))
+    right[:, : targets.shape[1]] = targets
     right[focus, targets.shape[1] + np.arange(len(focus))] = 1.0
-    try:
-        with np.errstate(all="ignore"):
-            factor = lu_factor(system, overwrite_a=True, check_finite=False)
-            solved = lu_solve(factor, right, overwrite_b=True, check_finite=False)
-    except (LinAlgError, ValueError):
+    matrix = sign * phi
+    if len(columns):
+        basis, triangle = qr(tail[:, columns], mode="economic", check_finite=False)
+        along = matrix @ basis  # from here on the matrix within the basis is replaced by a number
+        half = along - 0.5 * basis @ (basis.T @ along + unit * np.eye(len(columns)))
+        matrix = dsyr2k(-1.0, half, basis, 1.0, matrix.T, lower=1, overwrite_c=1)
+        right -= basis @ (basis.T @ right)
+    else:  # too few evaluations: the least polynomial that fits, by a kernel of its own
+        matrix += _TAIL_KERNEL * (tail @ tail.T)
+    factor = _cholesky(matrix, unit, smoothing)
+    if factor is None:
         return None
+    solved = cho_solve(factor, right, overwrite_b=True, check_finite=False)
     if not np.isfinite(solved).all():
         return None
-    solution, inverse = solved[:, : targets.shape[1]], solved[:, targets.shape[1] :]
-    weights, polynomial = solution[:n], np.zeros((n_tail, targets.shape[1]))
+    weights, inverse = solved[:, : targets.shape[1]], solved[:, targets.shape[1] :]
+    polynomial = np.zeros((n_tail, targets.shape[1]))
     if len(columns):
-        polynomial[columns] = solution[n:]
+        rest = basis.T @ targets - along.T @ weights
+        polynomial[columns] = solve_triangular(triangle, rest, check_finite=False)
     else:
-        polynomial = sign * _TAIL_KERNEL * (tail.T @ weights)
+        polynomial = _TAIL_KERNEL * (tail.T @ weights)
     diagonal = inverse[focus, np.arange(len(focus))]
     with np.errstate(all="ignore"):
-        return np.vstack([weights, polynomial]), weights[focus] / diagonal[:, None]
+        return np.vstack([sign * weights, polynomial]), weights[focus] / diagonal[:, None]
+
+
+def _cholesky(matrix: Array, unit: float, smoothing: float) -> tuple[Array, bool] | None:
+    """Factorise with the least ridge that rounding allows."""
+    for jitter in _JITTERS:
+        ridged = matrix.copy(order="F")
+        ridged[np.diag_indices(len(matrix))] += unit * (jitter + smoothing)
+        try:
+            factor, _ = cho_factor(ridged, lower=True, overwrite_a=True, check_finite=False)
+        except (LinAlgError, ValueError):
+            continue
+        return factor, True
+    return None
 
 
 def _tail(points: Array) -> Array:
@@ -302,16 +339,6 @@ def _tail(points: Array) -> Array:
 @cache
 def _pairs(d: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.triu_indices(d, 1)
-
-
-def _tail_jacobian(point: Array) -> Array:
-    """Derivatives of the tail's columns at one point, shape (columns, dimension)."""
-    d = len(point)
-    i, j = _pairs(d)
-    products = np.zeros((len(i), d))
-    rows = np.arange(len(i))
-    products[rows, i], products[rows, j] = point[j], point[i]
-    return np.vstack([np.zeros(d), np.eye(d), np.diag(2 * point), products])
 
 
 def _independent(tail: Array) -> NDArray[np.int64]:
