@@ -69,6 +69,7 @@ def noise(
 
     from culi_mlip.calculator import HybridAllegro
     from culi_mlip.cli import console
+    from culi_mlip.errors import DatasetError
     from culi_mlip.models.evaluation import evaluate
     from culi_mlip.models.noise import circuit_of, noise_errors, power_law
     from culi_mlip.models.training import training_frames
@@ -78,6 +79,8 @@ def noise(
     chosen = labelled[:: -(-len(labelled) // max_frames)]
     calculator = HybridAllegro(model, device="cpu")
     own = evaluate(chosen, calculator).errors[-1]
+    if own.force_mae is None:
+        raise DatasetError(f"{frames} has no forces, beside which noise is judged: label them")
     with console.steps() as step:
         rows = noise_errors(
             chosen,

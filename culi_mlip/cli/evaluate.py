@@ -39,7 +39,7 @@ def command(model: Path, frames: Path, out: Path | None, device: str | None) -> 
             [
                 row.kind,
                 str(row.frames),
-                f"{1000 * row.force_mae:.1f}",
+                "–" if row.force_mae is None else f"{1000 * row.force_mae:.1f}",
                 f"{1000 * row.energy_mae:.2f}",
                 "–" if row.stress_mae is None else f"{row.stress_mae / units.GPa:.3f}",
             ]

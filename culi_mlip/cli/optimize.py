@@ -155,7 +155,7 @@ def report(folders: tuple[Path, ...], out: Path | None) -> None:
 def _report(folders: list[Path], out: Path) -> None:
     from culi_mlip.cli import console
     from culi_mlip.optimize.tuning import load_tuning, retime
-    from culi_mlip.report.tuning import COLUMNS, front_rows, write_report
+    from culi_mlip.report.tuning import front_table, write_report
 
     tunings = [load_tuning(folder) for folder in folders]
     timings = []
@@ -169,5 +169,5 @@ def _report(folders: list[Path], out: Path) -> None:
             f"{tuning.study.study_name}: {len(tuning.trials)} trials, {failed} failed, "
             f"{len(tuning.front)} on the front"
         )
-        console.table(COLUMNS, front_rows(tuning, timing))
+        console.table(*front_table(tuning, timing))
     console.out.print(f"Report: {page}")

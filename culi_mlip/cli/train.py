@@ -64,9 +64,11 @@ def command(
     energies = ", ".join(f"{s} {e:.4f}" for s, e in trained.metadata["reference_energies"].items())
     validation = trained.metadata["validation"]
     console.out.print(f"Reference energies (eV/atom): {energies}")
+    forces = validation["force_mae"]
     console.out.print(
-        f"Validation: force MAE {1000 * validation['force_mae']:.1f} meV/Å, "
-        f"energy MAE {1000 * validation['energy_mae_per_atom']:.2f} meV/atom "
+        "Validation: "
+        + (f"force MAE {1000 * forces:.1f} meV/Å, " if forces is not None else "")
+        + f"energy MAE {1000 * validation['energy_mae_per_atom']:.2f} meV/atom "
         f"(epoch {trained.metadata['best_epoch'] + 1})"
     )
     console.out.print(f"Model: {trained.folder}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from culi_mlip.models.settings import BUILDERS, HYBRID_LAYERS, TrainSettings
@@ -16,7 +16,8 @@ def nequip_config(
     n_train: int,
     species: Sequence[str],
     reference_energies: Mapping[str, float],
-    has_stress: bool,
+    labels: Collection[str],
+    energy_scale: float,
 ) -> dict[str, Any]:
     """Return the configuration of ``nequip-train``.
 
@@ -32,22 +33,27 @@ def nequip_config(
         Chemical symbols, in the order of the model's types.
     reference_energies
         Fitted energy of each element in eV/atom.
-    has_stress
-        Whether every frame has a stress.
+    labels
+        What every frame has, of "forces" and "stress" beside its energy.
+    energy_scale
+        Spread of the frames' energies beyond the references in eV/atom: the scale of the model's
+        energies where there are no forces.
     """
-    stress = has_stress and settings.loss.stress > 0
+    used = [label for label in ("forces", "stress") if label in labels]
+    if settings.loss.stress == 0 or "forces" not in used:
+        used = [label for label in used if label != "stress"]
     steps = max(3, settings.epochs * -(-n_train // settings.batch_size))
     return {
         # The run folder is the working directory: `cd run && nequip-train` repeats it.
         "hydra": {"run": {"dir": "."}, "output_subdir": None, "job": {"chdir": False}},
         "run": ["train"],
-        "data": _data(settings, train_file, val_file, species),
+        "data": _data(settings, train_file, val_file, species, used),
         "trainer": _trainer(settings),
         "training_module": {
             "_target_": "nequip.train.EMALightningModule",
             "ema_decay": 0.99,
-            "loss": _loss(settings, stress),
-            "val_metrics": _metrics(stress),
+            "loss": _loss(settings, used),
+            "val_metrics": _metrics(used),
             "optimizer": {
                 "_target_": "torch.optim.Adam",
                 "lr": settings.learning_rate,
@@ -67,13 +73,24 @@ def nequip_config(
                 "interval": "step",
                 "frequency": 1,
             },
-            "model": _model(settings, species, reference_energies),
+            "model": _model(
+                settings,
+                species,
+                reference_energies,
+                energy_scales="${training_data_stats:per_type_forces_rms}"
+                if used
+                else energy_scale,
+            ),
         },
     }
 
 
 def _data(
-    settings: TrainSettings, train_file: str, val_file: str, species: Sequence[str]
+    settings: TrainSettings,
+    train_file: str,
+    val_file: str,
+    species: Sequence[str],
+    used: Sequence[str],
 ) -> dict[str, Any]:
     loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": settings.batch_size}
     return {
@@ -94,7 +111,7 @@ def _data(
         "train_dataloader": loader | {"shuffle": True},
         "val_dataloader": dict(loader),
         "stats_manager": {
-            "_target_": "nequip.data.CommonDataStatisticsManager",
+            "_target_": f"nequip.data.{'Common' if used else 'EnergyOnly'}DataStatisticsManager",
             "type_names": list(species),
             "dataloader_kwargs": {"batch_size": 5},
         },
@@ -130,19 +147,19 @@ def _trainer(settings: TrainSettings) -> dict[str, Any]:
     }
 
 
-def _loss(settings: TrainSettings, stress: bool) -> dict[str, Any]:
-    weights = settings.loss
-    coefficients = {"total_energy": weights.energy, "forces": weights.forces}
-    if stress:
-        coefficients["stress"] = weights.stress
-    return {
-        "_target_": f"nequip.train.Energy{'ForceStress' if stress else 'Force'}Loss",
+_NEQUIP_NAMES = {(): "Only", ("forces",): "Force", ("forces", "stress"): "ForceStress"}
+
+
+def _loss(settings: TrainSettings, used: Sequence[str]) -> dict[str, Any]:
+    loss = {
+        "_target_": f"nequip.train.Energy{_NEQUIP_NAMES[tuple(used)]}Loss",
         "per_atom_energy": True,
-        "coeffs": coefficients,
     }
+    weights = {label: getattr(settings.loss, label) for label in used}
+    return loss | ({"coeffs": {"total_energy": settings.loss.energy, **weights}} if used else {})
 
 
-def _metrics(stress: bool) -> dict[str, Any]:
+def _metrics(used: Sequence[str]) -> dict[str, Any]:
     # The monitor weighs energies per atom and forces alike; total energies of big cells
     # would drown the rest.
     coefficients: dict[str, float | None] = {
@@ -150,19 +167,21 @@ def _metrics(stress: bool) -> dict[str, Any]:
         "total_energy_rmse": None,
         "per_atom_energy_mae": 1.0,
         "per_atom_energy_rmse": None,
-        "forces_mae": 1.0,
-        "forces_rmse": None,
     }
-    if stress:
-        coefficients |= {"stress_mae": None, "stress_rmse": None}
+    for label in used:
+        weight = 1.0 if label == "forces" else None
+        coefficients |= {f"{label}_mae": weight, f"{label}_rmse": None}
     return {
-        "_target_": f"nequip.train.Energy{'ForceStress' if stress else 'Force'}Metrics",
+        "_target_": f"nequip.train.Energy{_NEQUIP_NAMES[tuple(used)]}Metrics",
         "coeffs": coefficients,
     }
 
 
 def _model(
-    settings: TrainSettings, species: Sequence[str], reference_energies: Mapping[str, float]
+    settings: TrainSettings,
+    species: Sequence[str],
+    reference_energies: Mapping[str, float],
+    energy_scales: str | float,
 ) -> dict[str, Any]:
     width = settings.num_scalar_features
     model: dict[str, Any] = {
@@ -186,7 +205,7 @@ def _model(
         "allegro_mlp_hidden_layers_width": width,
         "readout_mlp_hidden_layers_width": settings.readout_width,
         "avg_num_neighbors": "${training_data_stats:num_neighbors_mean}",
-        "per_type_energy_scales": "${training_data_stats:per_type_forces_rms}",
+        "per_type_energy_scales": energy_scales,
         "per_type_energy_scales_trainable": True,
         "per_type_energy_shifts": {s: float(reference_energies[s]) for s in species},
         "per_type_energy_shifts_trainable": True,

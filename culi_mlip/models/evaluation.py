@@ -24,7 +24,7 @@ class Errors:
     energy_mae, energy_rmse
         Error of the energy in eV/atom.
     force_mae, force_rmse
-        Error of the force components in eV/Å.
+        Error of the force components in eV/Å; None without reference forces.
     stress_mae
         Error of the stress components in eV/Å³; None without reference stresses.
     """
@@ -33,8 +33,8 @@ class Errors:
     frames: int
     energy_mae: float
     energy_rmse: float
-    force_mae: float
-    force_rmse: float
+    force_mae: float | None
+    force_rmse: float | None
     stress_mae: float | None
 
 
@@ -49,7 +49,7 @@ class Evaluation:
     energies
         Shape (frames, 2): reference and prediction in eV/atom.
     forces
-        Shape (components, 2): reference and prediction in eV/Å.
+        Shape (components, 2): reference and prediction in eV/Å, of frames that have both.
     stresses
         Shape (components, 2): reference and prediction in eV/Å³, of frames that have both.
     """
@@ -71,7 +71,7 @@ def evaluate(
     Parameters
     ----------
     frames
-        Frames with energies and forces; ``info["kind"]`` groups them.
+        Frames with energies, and forces and stresses or not; ``info["kind"]`` groups them.
     calculator
         The potential.
     progress
@@ -85,9 +85,11 @@ def evaluate(
         pair = {
             "energy": _pair(frame.get_potential_energy(), atoms.get_potential_energy())
             / len(atoms),
-            "forces": _pair(frame.get_forces(apply_constraint=False), atoms.get_forces()),
+            "forces": np.empty((0, 2)),
             "stress": np.empty((0, 2)),
         }
+        if "forces" in frame.calc.results:
+            pair["forces"] = _pair(frame.get_forces(apply_constraint=False), atoms.get_forces())
         if "stress" in frame.calc.results and "stress" in calculator.results:
             pair["stress"] = _pair(frame.get_stress(apply_constraint=False), atoms.get_stress())
         pairs.append(pair)
@@ -117,7 +119,7 @@ def _errors(kind: str, pairs: Sequence[dict[str, NDArray[np.float64]]]) -> Error
         len(pairs),
         energy_mae=float(np.abs(energy).mean()),
         energy_rmse=float(np.sqrt((energy**2).mean())),
-        force_mae=float(np.abs(force).mean()),
-        force_rmse=float(np.sqrt((force**2).mean())),
+        force_mae=float(np.abs(force).mean()) if len(force) else None,
+        force_rmse=float(np.sqrt((force**2).mean())) if len(force) else None,
         stress_mae=float(np.abs(stress).mean()) if len(stress) else None,
     )

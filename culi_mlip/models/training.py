@@ -19,6 +19,7 @@ from ase import Atoms
 
 from culi_mlip.datasets import fit_reference_energies
 from culi_mlip.datasets.audit import missing_labels
+from culi_mlip.datasets.references import composition_energies
 from culi_mlip.errors import DatasetError, ModelError, OutputError
 from culi_mlip.files import read_frames, read_json, write_json, write_text
 from culi_mlip.models.config import nequip_config
@@ -102,7 +103,7 @@ def train(
 
 
 def training_frames(path: str | os.PathLike[str]) -> list[Atoms]:
-    """Read frames to train or test on.
+    """Read frames to train or test on: all with energy and forces, or all with energies alone.
 
     Raises
     ------
@@ -114,8 +115,9 @@ def training_frames(path: str | os.PathLike[str]) -> list[Atoms]:
     if Path(path).stat().st_size == 0:
         raise DatasetError(f"{path} is empty: there is nothing to train or test on")
     frames = read_frames(path)
+    has_forces = any("forces" in labels_of([atoms]) for atoms in frames)
     for i, atoms in enumerate(frames):
-        missing = missing_labels(atoms)
+        missing = [label for label in missing_labels(atoms) if label == "energy" or has_forces]
         if missing:
             raise DatasetError(
                 f"{path}, frame {i}: no label for {' and '.join(missing)}; label every frame"
@@ -124,6 +126,12 @@ def training_frames(path: str | os.PathLike[str]) -> list[Atoms]:
             if not np.isfinite(atoms.calc.results.get(key, 0.0)).all():
                 raise DatasetError(f"{path}, frame {i}: the {key} holds NaN or infinity")
     return frames
+
+
+def labels_of(frames: Sequence[Atoms]) -> set[str]:
+    """Return which of "energy", "forces" and "stress" every frame has."""
+    results = [atoms.calc.results if atoms.calc is not None else {} for atoms in frames]
+    return {key for key in ("energy", "forces", "stress") if all(key in r for r in results)}
 
 
 def learning_curve(folder: str | os.PathLike[str]) -> list[dict[str, float]]:
@@ -159,15 +167,24 @@ def _config(
             f"{source / 'val.extxyz'} holds {', '.join(sorted(unseen))}, which no training frame "
             "does: split the dataset anew"
         )
-    everything = [*train_frames, *parts["val"]]
+    labels = labels_of(train_frames)
+    if ("forces" in labels) != ("forces" in labels_of(parts["val"])):
+        raise DatasetError(
+            f"{source}: of train.extxyz and val.extxyz only one has forces; label both alike"
+        )
+    references = fit_reference_energies(train_frames)
+    energies = np.array([atoms.get_potential_energy() for atoms in train_frames])
+    beyond = energies - composition_energies(train_frames, references)
+    sizes = np.array([len(atoms) for atoms in train_frames])
     return nequip_config(
         settings,
         train_file=os.path.relpath(source / "train.extxyz", folder),
         val_file=os.path.relpath(source / "val.extxyz", folder),
         n_train=len(train_frames),
         species=species,
-        reference_energies=fit_reference_energies(train_frames),
-        has_stress=all("stress" in atoms.calc.results for atoms in everything),
+        reference_energies=references,
+        labels=labels & labels_of(parts["val"]),
+        energy_scale=float(np.std(beyond / sizes)) or 1.0,
     )
 
 
@@ -236,7 +253,7 @@ def _metadata(
         "train_sha256": _digest(source / "train.extxyz"),
         "best_epoch": int(best["epoch"]),
         "validation": {
-            "force_mae": best["val0_epoch/forces_mae"],
+            "force_mae": best.get("val0_epoch/forces_mae"),
             "energy_mae_per_atom": best["val0_epoch/per_atom_energy_mae"],
             "stress_mae": best.get("val0_epoch/stress_mae"),
         },

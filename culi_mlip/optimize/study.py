@@ -11,7 +11,7 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -81,6 +81,7 @@ def open_study(
     name: str,
     sampler: SamoCobraSampler,
     slots: int,
+    objectives: Sequence[str],
     inputs: Mapping[str, Any],
     first: Mapping[str, Any] | None,
 ) -> optuna.Study:
@@ -94,6 +95,8 @@ def open_study(
         Plans the points.
     slots
         Evaluations in all.
+    objectives
+        What is minimised, with units.
     inputs
         What is tuned; a study is of the same inputs for all who work on it.
     first
@@ -107,10 +110,10 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options: dict[str, Any] = {"study_name": name, "storage": storage, "sampler": sampler}
     try:
-        study = optuna.create_study(directions=["minimize"] * 2, **options)
+        study = optuna.create_study(directions=["minimize"] * len(objectives), **options)
         with warnings.catch_warnings():  # names are an experimental feature of Optuna
             warnings.simplefilter("ignore")
-            study.set_metric_names(["force MAE (eV/Å)", "inference time (s)"])
+            study.set_metric_names(list(objectives))
         study.set_user_attr(_INPUTS, dict(inputs))
     except DuplicatedStudyError:
         study = optuna.load_study(**options)

@@ -69,6 +69,7 @@ def _run(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     errors = evaluate(training_frames(data / "val.extxyz"), calculator).errors[-1]
     test = training_frames(data / "test.extxyz")
     result: dict[str, Any] = {
+        "error": errors.energy_mae if errors.force_mae is None else errors.force_mae,
         "force_mae": errors.force_mae,
         "energy_mae": errors.energy_mae,
         "parameters": sum(p.numel() for p in calculator.model.parameters()),

@@ -19,7 +19,7 @@ from culi_mlip.calculator import HybridAllegro
 from culi_mlip.errors import CuliError, DatasetError
 from culi_mlip.files import read_json, write_json
 from culi_mlip.models.settings import TrainSettings
-from culi_mlip.models.training import training_frames
+from culi_mlip.models.training import labels_of, training_frames
 from culi_mlip.optimize import study as slots
 from culi_mlip.optimize.hypervolume import nondominated
 from culi_mlip.optimize.recipe import Measurement, point_of
@@ -54,6 +54,11 @@ class Tuning:
     trials: list[FrozenTrial]
 
     @property
+    def error(self) -> str:
+        """What is tuned beside the inference time, with its unit: "force MAE (eV/Å)"."""
+        return (self.study.metric_names or ["error"])[0]
+
+    @property
     def front(self) -> list[FrozenTrial]:
         """Feasible trials that no other dominates, the most accurate first."""
         feasible = [
@@ -83,10 +88,11 @@ def tune(
     """Tune a potential's settings for validation error and inference time, or go on with it.
 
     A trial is a training in a process of its own; its folder is kept. Objectives are the force
-    MAE on ``val.extxyz`` in eV/Å and the time of energies and forces of all of ``test.extxyz``
-    in s. The untuned settings are the first trial. Any number of processes and machines may
-    call this with the same storage; each returns when all trials have ended. Workers have cores
-    of their own, so that none disturbs the timing of another.
+    MAE on ``val.extxyz`` in eV/Å (the energy MAE in eV/atom if no frame has forces) and the time
+    of energies and forces of all of ``test.extxyz`` in s. The untuned settings are the first
+    trial. Any number of processes and machines may call this with the same storage; each returns
+    when all trials have ended. Workers have cores of their own, so that none disturbs the timing
+    of another.
 
     Parameters
     ----------
@@ -123,13 +129,16 @@ def tune(
     """
     measurement = measurement or Measurement()
     source, folder = Path(data), Path(out)
+    labels: set[str] = set()
     for part in PARTS:
         if not (source / f"{part}.extxyz").exists() and source.is_dir():
             raise DatasetError(
                 f"{source} has no {part}.extxyz: a tuning needs training, validation and test "
                 "frames; make a dataset of more structures with culi-mlip build-dataset"
             )
-        training_frames(source / f"{part}.extxyz")
+        frames = training_frames(source / f"{part}.extxyz")
+        labels = labels_of(frames) if part == "val" else labels
+    error = "force MAE (eV/Å)" if "forces" in labels else "energy MAE (eV/atom)"
     with places_of(workers, measurement) as places, ThreadPoolExecutor(workers) as pool:
         folder.mkdir(parents=True, exist_ok=True)
         inputs = {
@@ -144,6 +153,7 @@ def tune(
             name or settings.variant,
             SamoCobraSampler(space, seed=seed),
             trials,
+            (error, "inference time (s)"),
             inputs,
             point_of(settings, space),
         )

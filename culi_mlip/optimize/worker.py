@@ -168,10 +168,10 @@ class Work:
         return None
 
     def _tell(self, trial: Trial, result: Mapping[str, Any]) -> None:
-        objectives = [result.get("force_mae", np.nan), result.get("inference_seconds", np.nan)]
+        objectives = [result.get("error", np.nan), result.get("inference_seconds", np.nan)]
         failure = result.get("failure")
         if failure is None and not np.isfinite(objectives).all():
-            failure = f"its force error is {objectives[0]}"
+            failure = f"its error is {objectives[0]}"
         with suppress(optuna.exceptions.UpdateFinishedTrialError):  # interrupted by others
             if failure is not None:
                 trial.set_user_attr("failure", failure)
@@ -228,7 +228,7 @@ class Curve:
         if self.trial is None:
             return False
         for row in learning_curve(run)[self.reported :]:
-            self.last = row["val0_epoch/forces_mae"]
+            self.last = row.get("val0_epoch/forces_mae", row["val0_epoch/per_atom_energy_mae"])
             self.trial.report(self.last, int(row["epoch"]) + 1)
             self.reported += 1
             if self.trial.should_prune():

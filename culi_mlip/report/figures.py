@@ -72,7 +72,8 @@ def learning_curve(epochs: Sequence[Mapping[str, float]]) -> Figure:
         ("val0_epoch/forces_mae", "force (meV/Å)", ACCENT),
         ("val0_epoch/per_atom_energy_mae", "energy (meV/atom)", SECOND),
     ):
-        axes.semilogy(number, [1000 * row[key] for row in epochs], label=label, color=colour)
+        if all(key in row for row in epochs):
+            axes.semilogy(number, [1000 * row[key] for row in epochs], label=label, color=colour)
     axes.set_xlabel("epoch")
     axes.set_ylabel("validation MAE")
     axes.legend(frameon=False)

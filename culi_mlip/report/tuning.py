@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 from optuna.trial import FrozenTrial
 
+from culi_mlip.errors import CuliError
 from culi_mlip.files import read_json, write_bytes, write_text
 from culi_mlip.optimize.tuning import Tuning
 from culi_mlip.optimize.worker import trial_folder
@@ -24,7 +25,6 @@ from culi_mlip.report.figures import png
 
 Timings = Mapping[int, Mapping[str, Any]]
 
-COLUMNS = ("trial", "force MAE (meV/Å)", "inference (s)", "one sitting (s)", "weights", "settings")
 
 _COLOURS = ("#1b6ca8", "#d1495b", "#3d8b37", "#8e5ea2", "#e08e0b")
 
@@ -47,7 +47,15 @@ def write_report(
     -------
     Path
         The page; it needs no other file.
+
+    Raises
+    ------
+    CuliError
+        If the tunings are of different errors.
     """
+    if len({tuning.error for tuning in tunings}) > 1:
+        errors = " and ".join(sorted({tuning.error for tuning in tunings}))
+        raise CuliError(f"these tunings are of {errors}: report them apart")
     folder = Path(out)
     write_bytes(folder / "pareto.png", png(pareto_figure(tunings)))
     write_text(folder / "trials.csv", _csv(tunings))
@@ -78,14 +86,16 @@ def best_trials(tuning: Tuning) -> dict[str, FrozenTrial]:
     return found
 
 
-def front_rows(tuning: Tuning, timings: Timings) -> list[list[str]]:
-    """Return the front as rows of `COLUMNS`, and the untuned model after it if it is not on it."""
+def front_table(tuning: Tuning, timings: Timings) -> tuple[list[str], list[list[str]]]:
+    """Return titles and rows: the front, then the untuned model if it is not on it."""
+    titles = ["trial", _milli(tuning.error), "inference (s)", "one sitting (s)", "weights"]
     rest = [t for t in tuning.trials[:1] if t.values and t not in tuning.front]
-    return [_row(trial, timings) for trial in [*tuning.front, *rest]]
+    rows = [_row(trial, timings) for trial in [*tuning.front, *rest]]
+    return [*titles, "settings"], rows
 
 
 def pareto_figure(tunings: Sequence[Tuning]) -> Figure:
-    """Draw all trials and the fronts of tunings, inference time over force error."""
+    """Draw all trials and the fronts of tunings, inference time over error."""
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     for tuning, colour in zip(tunings, _COLOURS, strict=False):
@@ -103,7 +113,7 @@ def pareto_figure(tunings: Sequence[Tuning]) -> Figure:
     axes.plot([], [], "*", color="white", markeredgecolor="black", markersize=12, linestyle="none",
               label="untuned")  # fmt: skip
     axes.set(
-        xscale="log", yscale="log", xlabel="Validation force MAE (meV/Å)",
+        xscale="log", yscale="log", xlabel=f"Validation {_milli(tunings[0].error)}",
         ylabel="Inference time, whole test set (s)",
     )  # fmt: skip
     for axis in (axes.xaxis, axes.yaxis):  # numbers rather than powers of ten
@@ -112,6 +122,11 @@ def pareto_figure(tunings: Sequence[Tuning]) -> Figure:
     axes.legend(frameon=False)
     axes.grid(alpha=0.25, which="both")
     return figure
+
+
+def _milli(error: str) -> str:
+    """An error's name with a thousandth of its unit: values are shown times 1000."""
+    return error.replace("(eV", "(meV")
 
 
 def _row(trial: FrozenTrial, timings: Timings) -> list[str]:
@@ -168,10 +183,11 @@ def _page(tunings: Sequence[Tuning], timings: Sequence[Timings]) -> str:
             + "".join(f", on {html.escape(str(h))}" for h in _hardware(tuning))
             + "; “one sitting” was measured for all models of the front in turns, at the end.</p>"
         )
-        head = "".join(f"<th>{html.escape(c)}</th>" for c in COLUMNS)
+        titles, rows = front_table(tuning, timing)
+        head = "".join(f"<th>{html.escape(title)}</th>" for title in titles)
         body = "".join(
             "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in front_rows(tuning, timing)
+            for row in rows
         )
         sections.append(f"<table><tr>{head}</tr>{body}</table>")
         reasons = sorted({str(t.user_attrs.get("failure")) for t in failures})
@@ -203,7 +219,7 @@ def _interactive(tunings: Sequence[Tuning]) -> go.Figure:
                 opacity=1.0 if "lines" in mode else 0.5,
             )  # fmt: skip
     figure.update_layout(
-        xaxis={"title": "Validation force MAE (meV/Å)", "type": "log"},
+        xaxis={"title": f"Validation {_milli(tunings[0].error)}", "type": "log"},
         yaxis={"title": "Inference time, whole test set (s)", "type": "log"},
         template="simple_white", height=560,
     )  # fmt: skip

@@ -23,7 +23,9 @@ N = 24
 
 def open_study(url, n=N, inputs=None):
     sampler = SamoCobraSampler(SPACE, seed=1)
-    return slots.open_study(slots.open_storage(url), "s", sampler, n, inputs or {"of": "x"}, FIRST)
+    storage = slots.open_storage(url)
+    inputs = inputs or {"of": "x"}
+    return slots.open_study(storage, "s", sampler, n, ("a", "b"), inputs, FIRST)
 
 
 def work(url, n=N, pause=0.02):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import ase.io
 import numpy as np
@@ -26,7 +27,7 @@ from culi_mlip.optimize.recipe import Measurement
 from culi_mlip.optimize.timing import inference_times
 from culi_mlip.optimize.tuning import load_tuning, retime, tune
 from culi_mlip.optimize.worker import places_of
-from culi_mlip.report.tuning import best_trials
+from culi_mlip.report.tuning import best_trials, front_table, write_report
 
 SETTINGS = {
     "variant": "allegro",
@@ -96,6 +97,28 @@ def test_objectives_are_the_models(tuned, data):
     settings = yaml.safe_load((run / "run.yaml").read_text())["inputs"]["settings"]
     assert settings["learning_rate"] == trial.params["learning_rate"]
     assert settings["epochs"] == 2
+
+
+def test_energies_alone_are_tuned(data, tmp_path):
+    (tmp_path / "data").mkdir()
+    for part in ("train", "val", "test"):
+        frames = ase.io.read(data / f"{part}.extxyz", ":")
+        for frame in frames:
+            frame.calc.results = {"energy": frame.get_potential_energy()}
+        ase.io.write(tmp_path / "data" / f"{part}.extxyz", frames, format="extxyz")
+    out = tmp_path / "hpo"
+    limits = Measurement(device="cpu")
+    tuning = tune(tmp_path / "data", out, UNTUNED, RANGES, trials=1, measurement=limits)
+    assert tuning.error == "energy MAE (eV/atom)"
+    (trial,) = tuning.trials
+    assert trial.values[0] == trial.user_attrs["energy_mae"] > 0
+    assert front_table(tuning, {})[0][1] == "energy MAE (meV/atom)"
+
+
+def test_tunings_of_different_errors_are_reported_apart(tuned, tmp_path):
+    other = SimpleNamespace(error="energy MAE (eV/atom)")
+    with pytest.raises(CuliError, match="report them apart"):
+        write_report([tuned, other], [{}, {}], tmp_path)
 
 
 def test_constraints_are_relative_to_their_limits(tuned):
