@@ -49,6 +49,12 @@ KERNELS: dict[str, Kernel] = {
 }
 """The six kernels of de Winter et al. (2021)."""
 
+LINEAR = np.inf
+"""Scale of values that are interpolated as they are."""
+
+SCALES = (1.0, 0.01)
+"""Scales of the logarithms that are tried, in units of the values' median size."""
+
 SMOOTHINGS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
 """Weights of the smoothness that leave-one-out chooses from where evaluations are noisy."""
 
@@ -66,8 +72,8 @@ class Function(NamedTuple):
         Name of the kernel.
     has_products
         Whether the polynomial beside the kernels has products of coordinates, not only squares.
-    is_logarithmic
-        Whether sign(y)·log(1 + |y|/scale) is interpolated instead of y.
+    scale
+        sign(y)·log(1 + |y|/scale) is interpolated; `LINEAR` is y itself.
     smoothing
         Weight of the smoothness; 0 interpolates.
     error
@@ -76,7 +82,7 @@ class Function(NamedTuple):
 
     kernel: str
     has_products: bool
-    is_logarithmic: bool
+    scale: float
     smoothing: float
     error: float
 
@@ -95,7 +101,6 @@ class Surrogates:
 
     functions: tuple[Function, ...]
     points: Array
-    scales: Array
     weights: Array
     tails: Array
 
@@ -118,10 +123,8 @@ class Surrogates:
         for kernel, members, weights in self._groups:
             values[members] += kernel.value(r2) @ weights
             jacobian[members] += (weights.T * kernel.slope(r2)) @ difference
-        logarithmic = self._logarithmic
-        jacobian[logarithmic] *= (
-            self.scales[logarithmic] * np.exp(np.minimum(np.abs(values[logarithmic]), 600))
-        )[:, None]
+        which, scales = self._logarithmic
+        jacobian[which] *= (scales * np.exp(np.minimum(np.abs(values[which]), 600)))[:, None]
         return self._back(values), jacobian
 
     @cached_property
@@ -144,12 +147,14 @@ class Surrogates:
         return constants[:, 0], slopes, curvatures
 
     @cached_property
-    def _logarithmic(self) -> NDArray[np.bool_]:
-        return np.array([f.is_logarithmic for f in self.functions])
+    def _logarithmic(self) -> tuple[NDArray[np.bool_], Array]:
+        """Which functions are interpolated as logarithms, and the scales of those."""
+        scales = np.array([f.scale for f in self.functions])
+        return scales != LINEAR, scales[scales != LINEAR]
 
     def _back(self, values: Array) -> Array:
-        logarithmic = self._logarithmic
-        values[..., logarithmic] = _exp(values[..., logarithmic], self.scales[logarithmic])
+        which, scales = self._logarithmic
+        values[..., which] = _exp(values[..., which], scales)
         return values
 
 
@@ -163,7 +168,7 @@ def fit(
 ) -> Surrogates:
     """Fit all functions, with the kernel and transform of least leave-one-out error for each.
 
-    One factorisation a kernel serves all functions and both transforms, and gives the
+    One factorisation a kernel serves all functions and transforms, and gives the
     leave-one-out errors. Beside each kernel stands a polynomial of squares; the first kernel is
     tried with products of coordinates too, where there are evaluations enough.
 
@@ -186,12 +191,13 @@ def fit(
     Rippa, Adv. Comput. Math. 11, 193 (1999): leave-one-out errors of one factorisation.
     """
     n, n_functions = values.shape
-    scales = np.median(np.abs(values), axis=0)
-    scales[scales == 0] = 1.0
-    targets = np.hstack([values, _log(values, scales)])
+    sizes = np.median(np.abs(values), axis=0)
+    sizes[sizes == 0] = 1.0
+    scales = [np.full(n_functions, LINEAR), *(factor * sizes for factor in SCALES)]
+    targets = np.hstack([values, *(_log(values, scale) for scale in scales[1:])])
     spread = values.std(axis=0)
     spread[spread == 0] = 1.0
-    best = [Function(kernels[0], False, False, 0.0, np.inf)] * n_functions
+    best = [Function(kernels[0], False, LINEAR, 0.0, np.inf)] * n_functions
     solutions: list[Array] = [np.empty(0)] * n_functions
     r2 = squared_distances(points, points)
     tail = _tail(points)
@@ -207,15 +213,15 @@ def fit(
             solution, left_out = solved
             solution = np.pad(solution, ((0, n + n_tail - len(solution)), (0, 0)))
             for i in range(n_functions):
-                for is_logarithmic in (False, True):
-                    column = i + n_functions * is_logarithmic
+                for transform, scale in enumerate(scales):
+                    column = i + n_functions * transform
                     guess = targets[focus, column] - left_out[:, column]
-                    if is_logarithmic:
-                        guess = _exp(guess, scales[i])
+                    if transform:
+                        guess = _exp(guess, scale[i])
                     wrong = np.abs(guess - values[focus, i]) / spread[i]
                     error = float(np.sqrt((np.minimum(wrong, _WORST) ** 2).mean())) * spread[i]
                     if error < best[i].error:
-                        best[i] = Function(kernel, has_products, is_logarithmic, smoothing, error)
+                        best[i] = Function(kernel, has_products, scale[i], smoothing, error)
                         solutions[i] = solution[:, column]
     if any(f.error == np.inf for f in best):  # nothing could be solved: the mean
         mean = np.zeros(n + n_tail)
@@ -225,7 +231,7 @@ def fit(
                 solutions[i] = mean.copy()
                 solutions[i][n] = values[:, i].mean()
     stacked = np.stack(solutions, axis=1)
-    return Surrogates(tuple(best), points, scales, stacked[:n], stacked[n:])
+    return Surrogates(tuple(best), points, stacked[:n], stacked[n:])
 
 
 class Uncertainty:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from culi_mlip.optimize.surrogates import KERNELS, Uncertainty, fit
+from culi_mlip.optimize.surrogates import KERNELS, LINEAR, Uncertainty, fit
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.uniform(-1, 1, (40, 3))
@@ -40,7 +40,7 @@ def test_leave_one_out_errors_are_those_of_fits_without_the_point(n):
     for i in range(n):
         rest = np.delete(np.arange(n), i)
         left = fit(points[rest], values[rest], focus=np.arange(n - 1), kernels=["cubic"])
-        assert left.functions[0].is_logarithmic == function.is_logarithmic
+        assert (left.functions[0].scale == LINEAR) == (function.scale == LINEAR)
         errors.append(left.predict(points[[i]])[0, 0] - values[i, 0])
     assert function.error == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=1e-3)
 
@@ -54,9 +54,12 @@ def test_quadratic_functions_are_exact_from_few_points():
 def test_functions_over_many_magnitudes_are_interpolated_as_logarithms():
     steep = np.exp(6 * POINTS[:, :1])
     (function,) = fit(POINTS, steep, focus=ALL).functions
-    assert function.is_logarithmic
+    assert function.scale != LINEAR
+    powers = 1 / (POINTS[:, :1] + 1.02)  # hyperbola from 0.5 to 50: its plain logarithm is smooth
+    (function,) = fit(POINTS, powers, focus=ALL).functions
+    assert function.scale < 0.1 * np.median(powers)
     straight, _ = fit(POINTS, np.hstack([POINTS[:, :1], steep]), focus=ALL).functions
-    assert not straight.is_logarithmic
+    assert straight.scale == LINEAR
 
 
 def test_noise_is_smoothed_and_its_absence_is_not():
