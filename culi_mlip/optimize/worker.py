@@ -66,6 +66,8 @@ class Work:
 
     def until_done(self, place: Place) -> None:
         """Claim and run trials until all have ended, wherever they run."""
+        if place.cores:  # of this thread alone: planning must not disturb the timing of others
+            os.sched_setaffinity(0, place.cores)
         while not self.stop.is_set():
             slots.release_dead(self.study)
             slots.fill(self.study, self.trials)

@@ -14,7 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 import yaml
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from optuna.trial import FrozenTrial
 
 from culi_mlip.errors import CuliError
@@ -117,8 +117,9 @@ def pareto_figure(tunings: Sequence[Tuning]) -> Figure:
         ylabel="Inference time, whole test set (s)",
     )  # fmt: skip
     for axis in (axes.xaxis, axes.yaxis):  # numbers rather than powers of ten
-        axis.set_major_formatter(LogFormatter(minor_thresholds=(2, 1)))
-        axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 1)))
+        axis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 6)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
     axes.legend(frameon=False)
     axes.grid(alpha=0.25, which="both")
     return figure
@@ -205,22 +206,26 @@ def _interactive(tunings: Sequence[Tuning]) -> go.Figure:
     figure = go.Figure()
     for tuning, colour in zip(tunings, _COLOURS, strict=False):
         name = tuning.study.study_name
-        for trials, mode, label, size in (
-            ([t for t in tuning.trials if t.values], "markers", name, 6),
-            (tuning.front, "lines+markers", f"{name}, front", 10),
-        ):
+        series = (
+            (name, [t for t in tuning.trials if t.values], "markers", {"size": 6, "opacity": 0.5}),
+            (f"{name}, untuned", [t for t in tuning.trials[:1] if t.values], "markers",
+             {"size": 15, "symbol": "star"}),
+            (f"{name}, front", tuning.front, "lines+markers", {"size": 10}),
+        )  # fmt: skip
+        for label, trials, mode, marker in series:
             figure.add_scatter(
                 x=[1000 * t.values[0] for t in trials],
                 y=[t.values[1] for t in trials],
                 text=[f"trial {t.user_attrs['slot']}<br>" + _settings(t).replace(", ", "<br>")
                       for t in trials],
-                mode=mode, name=label, line={"shape": "hv", "color": colour},
-                marker={"size": size, "color": colour},
-                opacity=1.0 if "lines" in mode else 0.5,
+                mode=mode, name=label, marker={"color": colour, **marker},
+                line={"shape": "hv", "color": colour},
             )  # fmt: skip
+    numbers = [digit * 10.0**power for power in range(-4, 5) for digit in (1, 2, 3, 4, 6)]
     figure.update_layout(
-        xaxis={"title": f"Validation {_milli(tunings[0].error)}", "type": "log"},
-        yaxis={"title": "Inference time, whole test set (s)", "type": "log"},
+        xaxis={"title": f"Validation {_milli(tunings[0].error)}", "type": "log",
+               "tickvals": numbers},
+        yaxis={"title": "Inference time, whole test set (s)", "type": "log", "tickvals": numbers},
         template="simple_white", height=560,
     )  # fmt: skip
     return figure
