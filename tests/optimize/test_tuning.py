@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from types import SimpleNamespace
 
 import ase.io
 import numpy as np
+import psutil
 import pytest
 import yaml
 from optuna.trial import TrialState
@@ -250,7 +252,10 @@ def test_killed_tuning_goes_on(data, tmp_path):
         )
         time.sleep(rng.uniform(5, 20))
         if rng.random() < 0.5:
-            subprocess.run(["pkill", "-KILL", "-f", "nequip.scripts.train"], check=False)
+            for child in psutil.Process(coordinator.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if "nequip.scripts.train" in child.cmdline():
+                        child.kill()
             time.sleep(2)
         os.kill(coordinator.pid, signal.SIGKILL)
         coordinator.wait()
