@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -17,6 +17,9 @@ class Configuration(BaseModel):
     """Base of all settings that users write."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    MACHINE: ClassVar[frozenset[str]] = frozenset()
+    """Settings that say how something is computed but do not change the result."""
 
     @model_validator(mode="before")
     @classmethod

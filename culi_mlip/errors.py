@@ -27,6 +27,10 @@ class EngineError(CuliError):
     """A reference engine is unknown, not installed, or failed on a structure."""
 
 
+class LabelError(CuliError):
+    """A label that somebody computed cannot be accepted."""
+
+
 class ModelError(CuliError):
     """A model file is missing, not a model, or does not fit the structure."""
 

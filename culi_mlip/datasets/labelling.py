@@ -175,9 +175,13 @@ def _calculator(engine: str, settings: tuple[tuple[str, Any], ...]) -> Calculato
 
 
 def _results(atoms: Atoms) -> dict[str, Any]:
-    """Energy, forces without constraints, and stress where the cell has a volume."""
+    """Energy, forces without constraints, and stress where the cell has a volume.
+
+    With smeared electrons the energy is the free energy, whose derivatives the forces are.
+    """
+    energy = atoms.get_potential_energy()
     results: dict[str, Any] = {
-        "energy": float(atoms.get_potential_energy()),
+        "energy": float(atoms.calc.results.get("free_energy", energy)),
         "forces": np.asarray(atoms.get_forces(apply_constraint=False), dtype=float),
     }
     if atoms.cell.rank == 3:

@@ -1,5 +1,6 @@
 """Reference engines that label structures; `get_engine` is the registry."""
 
 from culi_mlip.reference.engines import ENGINES, Engine, get_engine
+from culi_mlip.reference.vasp import VaspSettings
 
-__all__ = ["ENGINES", "Engine", "get_engine"]
+__all__ = ["ENGINES", "Engine", "VaspSettings", "get_engine"]

@@ -12,7 +12,7 @@ from ase.calculators.calculator import Calculator
 
 from culi_mlip.configuration import Configuration, parse
 from culi_mlip.errors import EngineError
-from culi_mlip.reference import chgnet, emt
+from culi_mlip.reference import chgnet, emt, vasp
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Engine:
     @property
     def digest(self) -> str:
         """Short hash of name and settings: labels with the same digest may be mixed."""
-        text = json.dumps([self.name, self.settings.model_dump(mode="json")], sort_keys=True)
+        settings = self.settings.model_dump(mode="json", exclude=set(self.settings.MACHINE))
+        text = json.dumps([self.name, settings], sort_keys=True)
         return "e" + hashlib.sha256(text.encode()).hexdigest()[:11]
 
     @property
@@ -63,6 +64,7 @@ class _Registered:
 
 ENGINES: Mapping[str, _Registered] = {
     "chgnet": _Registered(chgnet.TITLE, False, chgnet.CHGNetSettings, chgnet.make),
+    "vasp": _Registered(vasp.TITLE, True, vasp.VaspSettings, vasp.make),
     "emt": _Registered(emt.TITLE, False, emt.EMTSettings, emt.make),
 }
 """Engines by name."""

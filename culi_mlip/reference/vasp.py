@@ -1,0 +1,277 @@
+"""VASP: r2SCAN labels with the paper's settings, through ASE's calculator.
+
+Pseudopotentials and command come from ASE's configuration (VASP_PP_PATH, ASE_VASP_COMMAND).
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.vasp import Vasp
+from ase.config import cfg
+from pydantic import Field
+
+from culi_mlip.configuration import Configuration
+from culi_mlip.errors import EngineError
+
+TITLE = "VASP"
+
+MIN_VACUUM = 7.0
+"""Width of an empty layer in Å from which on it is vacuum."""
+
+
+class VaspSettings(Configuration):
+    """What labels of VASP depend on. The defaults are the paper's (section 2.4) where it has one.
+
+    Attributes
+    ----------
+    functional
+        "r2scan" (the paper's) or "pbe".
+    cutoff
+        ENCUT in eV; the paper's 520.
+    energy_tolerance
+        EDIFF in eV; the paper's 1e-5.
+    force_tolerance
+        EDIFFG of relaxations in eV/Å; the paper's 0.03.
+    kpoint_length
+        The mesh is Γ-centred with N_i = ⌈length / |a_i|⌉ points, length in Å; the paper's "density
+        of 32/Å". Along vacuum there is one point.
+    smearing, width
+        ISMEAR and SIGMA in eV. Methfessel-Paxton of first order and 0.1 eV: all structures are
+        metals, and the forces are exact derivatives of the free energy, which is the label.
+    algorithm, electronic_steps
+        ALGO and NELM. Meta-GGAs converge by direct minimisation (All) where mixing fails.
+    potentials
+        PAW potential of each element: Cu_pv and Li_sv have the semicore states that r2SCAN,
+        without potentials of its own, is sensitive to. Others get the plain one.
+    potential_version
+        Release of the PBE potentials.
+    dipole_correction
+        LDIPOL along a slab's normal.
+    symmetry
+        ISYM; the paper relaxes without symmetry.
+    cores_per_band, kpoint_groups
+        NCORE and KPAR; labels do not depend on them.
+    """
+
+    MACHINE: ClassVar[frozenset[str]] = frozenset({"cores_per_band", "kpoint_groups"})
+
+    functional: Literal["r2scan", "pbe"] = "r2scan"
+    cutoff: float = Field(520.0, gt=0)
+    energy_tolerance: float = Field(1e-5, gt=0)
+    force_tolerance: float = Field(0.03, gt=0)
+    kpoint_length: float = Field(32.0, gt=0)
+    smearing: Literal["methfessel-paxton", "gaussian", "fermi"] = "methfessel-paxton"
+    width: float = Field(0.1, gt=0)
+    algorithm: Literal["All", "Normal", "Fast", "Damped", "VeryFast"] = "All"
+    electronic_steps: int = Field(200, ge=1)
+    potentials: dict[str, str] = Field(default_factory=lambda: {"Cu": "Cu_pv", "Li": "Li_sv"})
+    potential_version: str = "54"
+    dipole_correction: bool = True
+    symmetry: int = 0
+    cores_per_band: int | None = Field(None, ge=1)
+    kpoint_groups: int | None = Field(None, ge=1)
+
+
+_SMEARINGS = {"methfessel-paxton": 1, "gaussian": 0, "fermi": -1}
+
+FIXED: Mapping[str, Any] = {
+    "prec": "Accurate",  # forces without aliasing
+    "lasph": True,  # aspherical terms within the spheres: meta-GGA energies need them
+    "lmixtau": True,  # mixes the kinetic energy density too, or meta-GGAs converge badly
+    "lreal": False,  # projection in reciprocal space: the same error in small and large cells
+    "ispin": 1,  # neither copper nor lithium is magnetic
+    "lwave": False,
+    "lcharg": False,  # files of gigabytes that no label needs
+}
+"""INCAR values that are not to be changed, for ASE's calculator."""
+
+Task = Literal["single point", "relaxation"]
+
+_TASKS: dict[str, dict[str, Any]] = {
+    "single point": {"ibrion": -1, "nsw": 0},
+    "relaxation": {"ibrion": 2, "isif": 2, "nsw": 200},
+}
+
+
+def make(settings: VaspSettings) -> Vasp:
+    """Return the ASE calculator for single points, in a folder of its own below this one.
+
+    Raises
+    ------
+    EngineError
+        If ASE's configuration has no command or no pseudopotentials.
+    """
+    check_installation(settings, settings.potentials)
+    return StructureVasp(settings)
+
+
+class StructureVasp(Vasp):
+    """ASE's calculator, with k-points and dipole correction that follow the structure.
+
+    Parameters
+    ----------
+    settings
+        What labels depend on.
+    task
+        "single point" or "relaxation", or INCAR values of another task such as
+        `quench_values`.
+    directory
+        Where VASP runs.
+    """
+
+    def __init__(
+        self,
+        settings: VaspSettings,
+        task: Task | Mapping[str, Any] = "single point",
+        directory: str = "vasp",
+    ) -> None:
+        self.vasp_settings = settings
+        values = _TASKS[task] if isinstance(task, str) else dict(task)
+        super().__init__(directory=directory, **incar_values(settings), **values)
+
+    def write_input(self, atoms: Atoms, properties: Any = None, system_changes: Any = None) -> None:
+        """Write INCAR, KPOINTS, POSCAR and POTCAR."""
+        self.set(**structure_values(self.vasp_settings, atoms))
+        Path(self.directory).mkdir(parents=True, exist_ok=True)
+        super().write_input(atoms, properties, system_changes)
+
+
+def incar_values(settings: VaspSettings) -> dict[str, Any]:
+    """Return the arguments of ASE's calculator that do not depend on the structure."""
+    values = {
+        **FIXED,
+        "xc": settings.functional,
+        "encut": settings.cutoff,
+        "ediff": settings.energy_tolerance,
+        "ediffg": -settings.force_tolerance,
+        "ismear": _SMEARINGS[settings.smearing],
+        "sigma": settings.width,
+        "algo": settings.algorithm,
+        "nelm": settings.electronic_steps,
+        "isym": settings.symmetry,
+        "gamma": True,
+        "pp": "PBE",  # r2SCAN has no potentials of its own
+        "pp_version": settings.potential_version,
+        "setups": {s: name.removeprefix(s) for s, name in settings.potentials.items()},
+        "ncore": settings.cores_per_band,
+        "kpar": settings.kpoint_groups,
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def structure_values(settings: VaspSettings, atoms: Atoms) -> dict[str, Any]:
+    """Return the arguments of ASE's calculator that follow the structure.
+
+    Raises
+    ------
+    EngineError
+        If there is vacuum along the first or second cell vector alone.
+    """
+    axes = vacuum_axes(atoms)
+    if axes not in ([], [2], [0, 1, 2]):
+        names = " and ".join("abc"[axis] for axis in axes)
+        raise EngineError(
+            f"{atoms.get_chemical_formula()} has vacuum along {names}: turn a slab so that its "
+            "normal is c"
+        )
+    values: dict[str, Any] = {"kpts": kpoint_mesh(atoms, settings.kpoint_length)}
+    if axes == [2] and settings.dipole_correction:
+        centre = atoms.get_center_of_mass(scaled=True)
+        values |= {"idipol": 3, "ldipol": True, "dipol": [round(float(x), 6) for x in centre]}
+    return values
+
+
+def quench_values(
+    start: float, end: float, rate: float, *, timestep: float = 2.0
+) -> dict[str, Any]:
+    """Return INCAR values of VASP's own MD with a falling temperature, Nosé-Hoover.
+
+    Parameters
+    ----------
+    start, end
+        Temperatures in K; equal ones hold the temperature.
+    rate
+        K/ps; the paper's 250.
+    timestep
+        In fs; the paper's 2.
+    """
+    steps = round(1000 * abs(start - end) / rate / timestep)
+    return {
+        "ibrion": 0,
+        "mdalgo": 2,  # Nosé-Hoover
+        "smass": 0,  # a period of 40 steps
+        "potim": timestep,
+        "tebeg": start,
+        "teend": end,
+        "nsw": steps,
+        "isif": 2,
+    }
+
+
+def kpoint_mesh(atoms: Atoms, length: float = 32.0) -> tuple[int, int, int]:
+    """Return N_i = ⌈length / |a_i|⌉ for each cell vector, 1 along vacuum."""
+    vacuum = vacuum_axes(atoms)
+    sizes = atoms.cell.lengths()
+    # 1e-6: a cell vector of exactly length / N gives N, whatever its last digit
+    numbers = [
+        1 if i in vacuum else max(1, math.ceil(length / size - 1e-6))
+        for i, size in enumerate(sizes)
+    ]
+    return numbers[0], numbers[1], numbers[2]
+
+
+def vacuum_axes(atoms: Atoms) -> list[int]:
+    """Return the cell vectors along which there is an empty layer of `MIN_VACUUM` or more."""
+    heights = atoms.cell.volume / np.linalg.norm(
+        [np.cross(atoms.cell[(i + 1) % 3], atoms.cell[(i + 2) % 3]) for i in range(3)], axis=1
+    )
+    found = []
+    for axis, height in enumerate(heights):
+        places = np.sort(atoms.get_scaled_positions()[:, axis])
+        gaps = np.diff([*places, places[0] + 1])
+        if gaps.max() * height >= MIN_VACUUM:
+            found.append(axis)
+    return found
+
+
+def check_installation(settings: VaspSettings, symbols: Iterable[str]) -> None:
+    """Check that ASE's configuration names a command and the pseudopotentials.
+
+    Raises
+    ------
+    EngineError
+        If it does not.
+    """
+    command = next((cfg[name] for name in Vasp.env_commands if name in cfg), None)
+    if command is None:
+        raise EngineError(
+            "no command for VASP: set ASE_VASP_COMMAND, such as 'mpirun -n 32 vasp_std', in the "
+            "environment or in ASE's configuration file"
+        )
+    program = shlex.split(command)[0]
+    if shutil.which(program) is None:
+        raise EngineError(
+            f"VASP's command '{command}' cannot be run, as there is no {program}: mend "
+            "ASE_VASP_COMMAND"
+        )
+    if "VASP_PP_PATH" not in cfg:
+        raise EngineError(
+            "no pseudopotentials for VASP: set VASP_PP_PATH to the folder that holds "
+            f"potpaw_PBE.{settings.potential_version}"
+        )
+    folder = Path(cfg["VASP_PP_PATH"]) / f"potpaw_PBE.{settings.potential_version}"
+    for symbol in symbols:
+        potcar = folder / settings.potentials.get(symbol, symbol) / "POTCAR"
+        if not potcar.exists() and not potcar.with_suffix(".Z").exists():
+            raise EngineError(
+                f"no pseudopotential {potcar}: VASP_PP_PATH is to hold the PAW set "
+                f"potpaw_PBE.{settings.potential_version}"
+            )

@@ -1,0 +1,232 @@
+"""VASP's input files line by line, its outputs checked, its process replayed."""
+
+import gzip
+import os
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk, fcc111
+from ase.calculators.calculator import CalculationFailed
+from ase.constraints import FixAtoms
+
+from culi_mlip.errors import EngineError, LabelError
+from culi_mlip.reference import VaspSettings, get_engine
+from culi_mlip.reference.vasp import (
+    StructureVasp,
+    kpoint_mesh,
+    quench_values,
+    vacuum_axes,
+)
+from culi_mlip.reference.vasp_outputs import accepted_frames, functional_name, read_vasp
+from culi_mlip.structures import interface
+
+EXPECTED = Path(__file__).with_name("expected")
+
+
+@pytest.fixture
+def potentials(tmp_path, monkeypatch):
+    """A folder like the PAW set's, with what ASE reads of a POTCAR: nothing but its text."""
+    folder = tmp_path / "potentials"
+    for name, valence in (("Cu_pv", 17), ("Li_sv", 3), ("H", 1)):
+        file = folder / "potpaw_PBE.54" / name / "POTCAR"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"  PAW_PBE {name}\n {valence}.0\n   TITEL  = PAW_PBE {name} 06Sep2000\n")
+    monkeypatch.setenv("VASP_PP_PATH", str(folder))
+    return folder
+
+
+def slab():
+    """Cu(111), six layers of which the middle two are held."""
+    atoms = fcc111("Cu", (1, 1, 6), a=3.57, vacuum=10, periodic=True)
+    atoms.set_constraint(FixAtoms([2, 3]))
+    return atoms
+
+
+def li_on_cu():
+    """The smallest coherent interface of (100) faces."""
+    return interface("Li", (1, 0, 0), "Cu", (1, 0, 0), film_thickness=5.0, substrate_thickness=5.0)
+
+
+CASES = {
+    "slab": (slab, "single point"),
+    "bulk": (lambda: bulk("Li", "bcc", a=3.44), "single point"),
+    "interface": (li_on_cu, "relaxation"),
+    "quench": (li_on_cu, quench_values(600, 10, 250)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_input_files_are_the_expected_ones_line_by_line(name, potentials, tmp_path):
+    make, task = CASES[name]
+    calculator = StructureVasp(VaspSettings(), task, directory=str(tmp_path / "run"))
+    calculator.write_input(make())
+    for file in ("INCAR", "KPOINTS", "POSCAR"):
+        written = (tmp_path / "run" / file).read_text().splitlines()
+        assert written == (EXPECTED / name / file).read_text().splitlines(), file
+
+
+def test_meshes():
+    assert kpoint_mesh(bulk("Cu", a=3.58)) == (13, 13, 13)
+    assert kpoint_mesh(slab()) == (13, 13, 1)
+    assert vacuum_axes(slab()) == [2]
+    assert vacuum_axes(bulk("Cu", a=3.58)) == []
+
+
+def test_vacuum_must_be_along_the_third_vector():
+    atoms = slab()
+    atoms.set_cell(atoms.cell[[2, 0, 1]], scale_atoms=False)
+    with pytest.raises(EngineError, match="has vacuum along a: turn a slab"):
+        StructureVasp(VaspSettings()).write_input(atoms)
+
+
+def test_labels_do_not_depend_on_how_the_machine_is_used():
+    fast = get_engine("vasp", {"cores_per_band": 4, "kpoint_groups": 2})
+    assert fast.digest == get_engine("vasp").digest
+    assert get_engine("vasp", {"cutoff": 600}).digest != fast.digest
+
+
+REPLAY = """#!{python}
+import gzip, pathlib, shutil, sys
+source = pathlib.Path({source!r})
+shutil.copy(source / "OUTCAR", "OUTCAR")
+with gzip.open(source / "vasprun.xml.gz") as packed, open("vasprun.xml", "wb") as plain:
+    shutil.copyfileobj(packed, plain)
+"""
+
+
+@pytest.fixture
+def outputs(real_data):
+    """Outputs of real VASP runs."""
+    return real_data / "vasp"
+
+
+@pytest.fixture
+def replay(outputs, potentials, tmp_path, monkeypatch):
+    """VASP's process, which here copies the outputs of a real run of LiH with r2SCAN."""
+    program = tmp_path / "vasp_std"
+    source = str(outputs / "pymatgen_LiH_R2SCAN_relax")
+    program.write_text(REPLAY.format(python=sys.executable, source=source))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("ASE_VASP_COMMAND", str(program))
+    monkeypatch.chdir(tmp_path)
+    return outputs / "pymatgen_LiH_R2SCAN_relax"
+
+
+def test_results_come_from_the_outputs(replay):
+    (frame,) = read_vasp(replay / "vasprun.xml.gz").frames
+    atoms = frame.copy()
+    atoms.calc = get_engine("vasp", {"potentials": {"Li": "Li_sv", "H": "H"}}).calculator()
+    assert atoms.get_potential_energy(force_consistent=True) == pytest.approx(-6.82078391, abs=1e-6)
+    np.testing.assert_allclose(atoms.get_forces(), frame.get_forces(), atol=1e-6)
+    np.testing.assert_allclose(atoms.get_stress(), frame.get_stress(), atol=1e-6)
+    assert atoms.calc.converged
+
+
+def test_failing_process_is_an_error(replay, tmp_path, monkeypatch):
+    (tmp_path / "vasp_std").write_text("#!/bin/sh\nexit 1\n")
+    atoms = bulk("Li", "bcc", a=3.44)
+    atoms.calc = get_engine("vasp").calculator()
+    with pytest.raises(CalculationFailed):
+        atoms.get_potential_energy()
+
+
+def test_missing_setup_is_one_sentence(potentials, monkeypatch):
+    monkeypatch.delenv("ASE_VASP_COMMAND", raising=False)
+    with pytest.raises(EngineError, match="no command for VASP: set ASE_VASP_COMMAND"):
+        get_engine("vasp").calculator()
+    monkeypatch.setenv("ASE_VASP_COMMAND", "no_such_vasp")
+    with pytest.raises(EngineError, match="there is no no_such_vasp"):
+        get_engine("vasp").calculator()
+    monkeypatch.setenv("ASE_VASP_COMMAND", "sh")
+    shutil.rmtree(potentials / "potpaw_PBE.54" / "Li_sv")
+    with pytest.raises(EngineError, match="no pseudopotential .*Li_sv"):
+        get_engine("vasp").calculator()
+    monkeypatch.delenv("VASP_PP_PATH")
+    with pytest.raises(EngineError, match="no pseudopotentials for VASP: set VASP_PP_PATH"):
+        get_engine("vasp").calculator()
+
+
+R2SCAN_LIH = VaspSettings(cutoff=680, potentials={"Li": "Li_sv", "H": "H"})
+
+IMPORTS = [
+    ("pymatgen_LiH_R2SCAN_relax/OUTCAR", R2SCAN_LIH, 1),
+    ("pymatgen_LiH_R2SCAN_relax/vasprun.xml.gz", R2SCAN_LIH, 1),
+    ("custodian_Al_R2SCAN_relax/vasprun.xml.gz", VaspSettings(cutoff=680), 2),
+    ("pymatgen_Li_PBE_relax/OUTCAR", VaspSettings(functional="pbe"), 3),
+    ("pymatgen_Li_PBE_relax/vasprun.xml.gz", VaspSettings(functional="pbe"), 3),
+    ("custodian_LPS_NpT_MD/OUTCAR.gz",
+     VaspSettings(functional="pbe", cutoff=400, potentials={}), 10),
+    ("custodian_Al_R2SCAN_relax/vasprun.xml.gz", VaspSettings(), "has ENCUT 680 eV, not 520"),
+    ("pymatgen_Li_PBE_relax/OUTCAR", VaspSettings(), "is pbe, not r2scan"),
+    ("pymatgen_Li_PBE_relax/OUTCAR", VaspSettings(functional="pbe", potentials={}),
+     "has the potential 'PAW_PBE Li_sv 23Jan2001' for Li, not Li"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "settings", "expected"), IMPORTS)
+def test_real_outputs_are_imported_or_refused_for_a_reason(outputs, path, settings, expected):
+    run = read_vasp(outputs / path)
+    if isinstance(expected, str):
+        with pytest.raises(LabelError, match=expected):
+            accepted_frames(run, settings)
+        return
+    frames = accepted_frames(run, settings)
+    assert len(frames) == expected
+    for frame in frames:
+        assert np.isfinite(frame.get_forces()).all()
+        assert frame.get_stress().shape == (6,)
+
+
+def test_both_outputs_of_a_run_agree(outputs):
+    folder = outputs / "pymatgen_LiH_R2SCAN_relax"
+    for one, other in zip(
+        read_vasp(folder / "OUTCAR").frames,
+        read_vasp(folder / "vasprun.xml.gz").frames,
+        strict=True,
+    ):
+        assert one.get_potential_energy() == pytest.approx(other.get_potential_energy(), abs=1e-6)
+        np.testing.assert_allclose(one.get_forces(), other.get_forces(), atol=1e-5)
+        np.testing.assert_allclose(one.get_stress(), other.get_stress(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("metagga", "gga", "name"),
+    [
+        ("R2scan", "--", "r2scan"),
+        ("R2SCA", "--", "r2scan"),
+        ("r2SCAN", None, "r2scan"),
+        ("SCAN", "--", "scan"),
+        ("RSCAN", "--", "rscan"),
+        ("F", "PE", "pbe"),
+        ("--", "PS", "pbesol"),
+        (None, "--", "pbe"),
+    ],
+)
+def test_functionals_in_every_spelling(metagga, gga, name):
+    assert functional_name(metagga, gga, "PE") == name
+
+
+def test_outputs_that_are_cut_off_or_unconverged_are_refused(outputs, tmp_path):
+    source = outputs / "pymatgen_LiH_R2SCAN_relax"
+    with gzip.open(source / "vasprun.xml.gz", "rt") as packed:
+        text = packed.read()
+    (tmp_path / "vasprun.xml").write_text(text[: len(text) // 2])
+    with pytest.raises(LabelError, match=r"vasprun.xml is cut off"):
+        read_vasp(tmp_path / "vasprun.xml")
+    outcar = (source / "OUTCAR").read_text(errors="replace")
+    (tmp_path / "OUTCAR").write_text(outcar.replace("aborting loop because EDIFF is reached", ""))
+    with pytest.raises(LabelError, match="the electrons converged in none of 1 steps"):
+        accepted_frames(read_vasp(tmp_path / "OUTCAR"), R2SCAN_LIH)
+    (tmp_path / "notes").write_text("hello")
+    with pytest.raises(LabelError, match=r"is neither a vasprun.xml nor an OUTCAR"):
+        read_vasp(tmp_path / "notes")
+    with pytest.raises(LabelError, match="does not exist"):
+        read_vasp(tmp_path / "nothing")
+    shutil.copy(source / "vasprun.xml.gz", tmp_path)
+    os.truncate(tmp_path / "vasprun.xml.gz", 5000)
+    with pytest.raises(LabelError, match="is cut off"):
+        read_vasp(tmp_path / "vasprun.xml.gz")
