@@ -67,6 +67,8 @@ class Infill:
         Error of each objective's surrogate where nothing is known, shape (objectives,).
     successes, failures
         Coordinates of evaluations that gave a result, and of those that failed.
+    trust
+        How far neighbours foretell success, from 0 to 1, see `trust_in_neighbours`.
     caution
         Exponent of the estimated success: how much it weighs beside the hypervolume.
     """
@@ -82,6 +84,7 @@ class Infill:
     errors: Array
     successes: Array
     failures: Array
+    trust: float
     caution: float
 
     def merit(self, points: Array) -> Array:
@@ -109,17 +112,16 @@ class Infill:
     def success(self, points: Array) -> Array:
         """Return how sure it is that an evaluation succeeds, from 0 to 1, shape (m,).
 
-        The success of the evaluations, interpolated with inverse distances as weights (Shepard,
-        1968), to the power of `caution`: 0 among failures alone, 1 among successes, and the same
-        everywhere where failures are mixed at random among successes.
+        The share of successes among all evaluations and that among neighbours, mixed by `trust`, to
+        the power of `caution`; in units of what it is among successes alone.
         """
         if len(self.failures) == 0:
             return np.ones(len(points))
         known = np.vstack([self.successes, self.failures])
-        power = (points.shape[1] + 2) / 2
-        logarithms = -power * np.log(squared_distances(points, known) + 1e-12)
-        weights = softmax(logarithms, axis=1)
-        return np.asarray(weights[:, : len(self.successes)].sum(axis=1) ** self.caution)
+        nearby = _neighbours(points, known)[:, : len(self.successes)].sum(axis=1)
+        rate = len(self.successes) / len(known)
+        unsure = (1 - self.trust) * rate
+        return np.asarray(((unsure + self.trust * nearby) / (unsure + self.trust)) ** self.caution)
 
     def gain(self, point: Array, values: Array, jacobian: Array) -> tuple[float, Array]:
         """Return the hypervolume gained and its gradient, for a local search.
@@ -143,6 +145,41 @@ class Infill:
         """Return by how much each constraint is met, positive if it is, and the jacobian."""
         constraints = values[self.n_objectives :] + self.margins
         return -constraints / self.units, -jacobian[self.n_objectives :] / self.units[:, None]
+
+
+def trust_in_neighbours(successes: Array, failures: Array) -> float:
+    """Return how far neighbours foretell success: 0 if failures come at random, 1 at most.
+
+    The weight of the neighbours' share of successes, mixed with the share among all, that makes
+    what happened likeliest when each evaluation is foretold from the others; the least weight that
+    does so within one unit of the logarithm.
+
+    Parameters
+    ----------
+    successes, failures
+        Coordinates of evaluations, shape (points, dimension).
+    """
+    if len(failures) == 0 or len(successes) == 0:
+        return 0.0
+    known = np.vstack([successes, failures])
+    happened = np.arange(len(known)) < len(successes)
+    weights = _neighbours(known, known, others_only=True)
+    nearby = weights[:, : len(successes)].sum(axis=1)
+    rate = (len(successes) - happened) / max(len(known) - 1, 1)
+    trusts = np.linspace(0, 1, 11)
+    foretold = (1 - trusts[:, None]) * rate + trusts[:, None] * nearby
+    foretold = np.clip(foretold, 0.5 / len(known), 1 - 0.5 / len(known))
+    likelihoods = np.log(np.where(happened, foretold, 1 - foretold)).sum(axis=1)
+    return float(trusts[np.argmax(likelihoods > likelihoods.max() - 1.0)])
+
+
+def _neighbours(points: Array, known: Array, others_only: bool = False) -> Array:
+    """Weights of known points by inverse distance (Shepard, 1968), shape (points, known)."""
+    power = (points.shape[1] + 2) / 2
+    logarithms = -power * np.log(squared_distances(points, known) + 1e-12)
+    if others_only:
+        np.fill_diagonal(logarithms, -np.inf)
+    return np.asarray(softmax(logarithms, axis=1))
 
 
 def best_point(

@@ -12,7 +12,7 @@ from scipy.stats import qmc
 
 from culi_mlip.errors import SpaceError
 from culi_mlip.optimize.hypervolume import Improvement, hypervolume, nondominated
-from culi_mlip.optimize.infill import Infill, best_point
+from culi_mlip.optimize.infill import Infill, best_point, trust_in_neighbours
 from culi_mlip.optimize.space import Space
 from culi_mlip.optimize.surrogates import Surrogates, Uncertainty, fit
 
@@ -34,7 +34,7 @@ NARROWER, WIDER = 0.9, 1.2
 LEAST_CAUTION, MOST_CAUTION = 2.0, 100.0
 """Exponents of the estimated success of an evaluation."""
 
-BOLDER, WARIER = 0.8, 1.5
+BOLDER, WARIER = 0.99, 3.0
 """Factors of that exponent after an evaluation that succeeded, and after one that failed."""
 
 FOCUS = 30
@@ -306,6 +306,7 @@ class _Plan:
             errors=errors,
             successes=self.successes,
             failures=self.failures,
+            trust=self._trust,
             caution=self._caution(),
         )
         return best_point(infill, self.space, good, self.taken, rng)
@@ -344,6 +345,10 @@ class _Plan:
             roots = np.minimum(np.maximum(roots * factors, LEAST_MARGIN), LARGEST_MARGIN)
         errors = np.array([f.error for f in self._surrogates.functions[k:]])
         return np.asarray(np.minimum(roots**2 * errors, MOST_OF_SIZE * self._units))
+
+    @cached_property
+    def _trust(self) -> float:
+        return trust_in_neighbours(self.successes, self.failures)
 
     def _caution(self) -> float:
         """Exponent of the estimated success: each failure raises it, each success lowers it."""
