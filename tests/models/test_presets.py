@@ -17,7 +17,8 @@ def configuration(settings):
         n_train=100,
         species=["Cu", "Li"],
         reference_energies={"Cu": -4.0, "Li": -2.0},
-        has_stress=False,
+        labels={"energy", "forces"},
+        energy_scale=1.0,
     )
 
 
