@@ -223,7 +223,7 @@ def retime(
     for run in runs.values():
         model = compiled(run, measurement.device) if measurement.compile else run
         models.append(HybridAllegro(model, measurement.device))
-    job = read_json(next(iter(places.values())) / "job.json")
+    job = read_json(next(iter(runs.values())).parent / "job.json")
     test = training_frames(Path(job["data"]) / "test.extxyz")
     with places_of(1, measurement) as (place,), on_cores(place.cores, measurement.threads):
         times = inference_times(models, test, repeats=repeats, progress=progress)

@@ -6,8 +6,10 @@ Pseudopotentials and command come from ASE's configuration (VASP_PP_PATH, ASE_VA
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import shutil
+import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -28,7 +30,7 @@ MIN_VACUUM = 7.0
 
 
 class VaspSettings(Configuration):
-    """What labels of VASP depend on. The defaults are the paper's (section 2.4) where it has one.
+    """What labels of VASP depend on. The defaults are the paper's where it has one.
 
     Attributes
     ----------
@@ -110,7 +112,7 @@ def make(settings: VaspSettings) -> Vasp:
         If ASE's configuration has no command or no pseudopotentials.
     """
     check_installation(settings, settings.potentials)
-    return StructureVasp(settings)
+    return StructureVasp(settings, directory=f"vasp-{socket.gethostname()}-{os.getpid()}")
 
 
 class StructureVasp(Vasp):
@@ -142,6 +144,21 @@ class StructureVasp(Vasp):
         self.set(**structure_values(self.vasp_settings, atoms))
         Path(self.directory).mkdir(parents=True, exist_ok=True)
         super().write_input(atoms, properties, system_changes)
+
+    def read_results(self) -> None:
+        """Read the results of a run.
+
+        Raises
+        ------
+        EngineError
+            If the electrons did not converge.
+        """
+        super().read_results()
+        if not self.read_convergence():
+            raise EngineError(
+                f"VASP's electrons did not converge in {self.vasp_settings.electronic_steps} steps "
+                f"(or its relaxation did not): see {Path(self.directory).absolute()}"
+            )
 
 
 def incar_values(settings: VaspSettings) -> dict[str, Any]:
@@ -183,6 +200,7 @@ def structure_values(settings: VaspSettings, atoms: Atoms) -> dict[str, Any]:
             "normal is c"
         )
     values: dict[str, Any] = {"kpts": kpoint_mesh(atoms, settings.kpoint_length)}
+    values |= dict.fromkeys(("idipol", "ldipol", "dipol"))  # not those of the structure before
     if axes == [2] and settings.dipole_correction:
         centre = atoms.get_center_of_mass(scaled=True)
         values |= {"idipol": 3, "ldipol": True, "dipol": [round(float(x), 6) for x in centre]}

@@ -25,7 +25,6 @@ from culi_mlip.report.figures import png
 
 Timings = Mapping[int, Mapping[str, Any]]
 
-
 _COLOURS = ("#1b6ca8", "#d1495b", "#3d8b37", "#8e5ea2", "#e08e0b")
 
 

@@ -126,6 +126,29 @@ def test_results_come_from_the_outputs(replay):
     assert atoms.calc.converged
 
 
+def test_unconverged_electrons_are_no_label(replay, tmp_path):
+    unconverged = """
+path = pathlib.Path("OUTCAR")
+words = "because EDIFF is reached", "EDIFF was not reached (unconverged)"
+path.write_text(path.read_text(errors="replace").replace(*words))
+"""
+    program = tmp_path / "vasp_std"
+    program.write_text(program.read_text() + unconverged)
+    atoms = read_vasp(replay / "vasprun.xml.gz").frames[0].copy()
+    atoms.calc = get_engine("vasp", {"potentials": {"Li": "Li_sv", "H": "H"}}).calculator()
+    with pytest.raises(EngineError, match="did not converge in 200 steps"):
+        atoms.get_potential_energy()
+
+
+def test_a_structure_leaves_nothing_behind_for_the_next(potentials, tmp_path):
+    calculator = StructureVasp(VaspSettings(), directory=str(tmp_path / "run"))
+    calculator.write_input(slab())
+    calculator.write_input(bulk("Li", "bcc", a=3.44))
+    for file in ("INCAR", "KPOINTS", "POSCAR"):
+        written = (tmp_path / "run" / file).read_text().splitlines()
+        assert written == (EXPECTED / "bulk" / file).read_text().splitlines(), file
+
+
 def test_failing_process_is_an_error(replay, tmp_path, monkeypatch):
     (tmp_path / "vasp_std").write_text("#!/bin/sh\nexit 1\n")
     atoms = bulk("Li", "bcc", a=3.44)
