@@ -39,9 +39,10 @@ def nequip_config(
         Spread of the frames' energies beyond the references in eV/atom: the scale of the model's
         energies where there are no forces.
     """
-    used = [label for label in ("forces", "stress") if label in labels]
-    if settings.loss.stress == 0 or "forces" not in used:
-        used = [label for label in used if label != "stress"]
+    used: list[str] = []
+    if "forces" in labels:
+        used = ["forces", "stress"] if "stress" in labels and settings.loss.stress else ["forces"]
+    scale = "${training_data_stats:per_type_forces_rms}" if used else energy_scale
     steps = max(3, settings.epochs * -(-n_train // settings.batch_size))
     return {
         # The run folder is the working directory: `cd run && nequip-train` repeats it.
@@ -73,14 +74,7 @@ def nequip_config(
                 "interval": "step",
                 "frequency": 1,
             },
-            "model": _model(
-                settings,
-                species,
-                reference_energies,
-                energy_scales="${training_data_stats:per_type_forces_rms}"
-                if used
-                else energy_scale,
-            ),
+            "model": _model(settings, species, reference_energies, scale),
         },
     }
 

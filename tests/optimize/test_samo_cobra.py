@@ -5,6 +5,7 @@ import pytest
 
 from culi_mlip.errors import SpaceError
 from culi_mlip.optimize import Categorical, Integer, Real, SamoCobra, Space
+from culi_mlip.optimize.hypervolume import hypervolume
 from culi_mlip.optimize.infill import trust_in_neighbours
 
 
@@ -146,8 +147,14 @@ def test_a_crashing_corner_is_left():
     def crashes(x0, x1):
         return np.nan if x0 < 1 and x1 < 1 else bnh(x0, x1)
 
-    optimizer = run(SamoCobra(BNH, 2, 2), crashes, 60)
+    optimizer = run(SamoCobra(BNH, 2, 2, reference=[140, 50]), crashes, 60)
     failed = ~np.isfinite(optimizer.objectives).all(axis=1)
+    n_successes = int((~failed).sum())
+    whole = run(SamoCobra(BNH, 2, 2, reference=[140, 50]), bnh, n_successes)
+    outside = [i for i, p in enumerate(whole.history) if p["x0"] >= 1 or p["x1"] >= 1]
+    feasible = [i for i in outside if (whole.constraints[i] <= 0).all()]
+    best = hypervolume(whole.objectives[feasible], np.array([140.0, 50.0]))
+    assert optimizer.hypervolume([140, 50]) > 0.99 * best
     assert failed[30:].mean() < 0.1
 
 
