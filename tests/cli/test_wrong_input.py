@@ -110,11 +110,14 @@ def labelled(**results):
     ("frames", "words"),
     [
         ([], ["train.extxyz is empty"]),
-        ([labelled(energy=1.0)], ["frame 0", "no label for forces"]),
+        (
+            [labelled(energy=1.0, forces=np.zeros((4, 3))), labelled(energy=1.0)],
+            ["frame 1", "no label for forces"],
+        ),
         ([labelled(forces=np.zeros((4, 3)))], ["frame 0", "no label for energy"]),
         ([labelled(energy=np.nan, forces=np.zeros((4, 3)))], ["frame 0", "NaN"]),
     ],
-    ids=["empty", "without forces", "without energy", "NaN energy"],
+    ids=["empty", "some without forces", "without energy", "NaN energy"],
 )
 def test_unusable_datasets(culi, tmp_path, model, frames, words):
     write_dataset(tmp_path / "data", frames)
