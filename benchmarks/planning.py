@@ -1,6 +1,6 @@
 """CPU time that SAMO-COBRA needs to plan, one thread: 9 parameters, 2 objectives, 1 constraint.
 
-    OMP_NUM_THREADS=1 python benchmarks/planning.py
+    python benchmarks/planning.py
 
 Objectives are smooth functions of tuning's kind (log-sums of the parameters), so that all of the
 machinery runs: six kernels, two transforms, both criteria, margins.

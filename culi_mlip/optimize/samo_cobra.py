@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import qmc
+from threadpoolctl import ThreadpoolController
 
 from culi_mlip.errors import SpaceError
 from culi_mlip.optimize.hypervolume import Improvement, hypervolume, nondominated
@@ -132,12 +133,13 @@ class SamoCobra:
         """
         points: list[Point] = []
         plan = _Plan(self)
-        for _ in range(n):
-            point = plan.next()
-            if point is None:
-                break
-            points.append(point)
-            self.pending.append(point)
+        with _blas().limit(limits=1):  # matrices are small: threads would only wait for each other
+            for _ in range(n):
+                point = plan.next()
+                if point is None:
+                    break
+                points.append(point)
+                self.pending.append(point)
         return points
 
     def tell(self, points: Iterable[Mapping[str, Any]], outcomes: Iterable[Any]) -> None:
@@ -209,6 +211,11 @@ class SamoCobra:
                 + (f" and {self.n_constraints} constraints" if self.n_constraints else "")
             )
         return values
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _parts(outcome: Any) -> Sequence[Any]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, qr, solve_triangular
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, solve_triangular
 from scipy.linalg.blas import dsyr2k
 
 Array = NDArray[np.float64]
@@ -202,27 +202,29 @@ def fit(
     r2 = squared_distances(points, points)
     tail = _tail(points)
     n_tail, n_squares = tail.shape[1], 1 + 2 * points.shape[1]
-    products = [(kernels[0], True)] if n >= 2 * n_tail > 2 * n_squares else []
-    for kernel, has_products in [*((kernel, False) for kernel in kernels), *products]:
-        phi = KERNELS[kernel].value(r2)
-        columns = tail if has_products else tail[:, :n_squares]
+    polynomials = [_polynomial(tail[:, :n_squares])]
+    if n >= 2 * n_tail > 2 * n_squares:
+        polynomials.append(_polynomial(tail))
+    tried = [(name, polynomials[0]) for name in kernels]
+    tried += [(kernels[0], polynomial) for polynomial in polynomials[1:]]
+    for name, polynomial in tried:
+        phi = KERNELS[name].value(r2)
         for smoothing in SMOOTHINGS if noisy else SMOOTHINGS[:1]:
-            solved = _solve(phi, columns, targets, KERNELS[kernel].sign, smoothing, focus)
+            solved = _solve(phi, polynomial, targets, KERNELS[name].sign, smoothing, focus)
             if solved is None:
                 continue
             solution, left_out = solved
             solution = np.pad(solution, ((0, n + n_tail - len(solution)), (0, 0)))
-            for i in range(n_functions):
-                for transform, scale in enumerate(scales):
-                    column = i + n_functions * transform
-                    guess = targets[focus, column] - left_out[:, column]
-                    if transform:
-                        guess = _exp(guess, scale[i])
-                    wrong = np.abs(guess - values[focus, i]) / spread[i]
-                    error = float(np.sqrt((np.minimum(wrong, _WORST) ** 2).mean())) * spread[i]
-                    if error < best[i].error:
-                        best[i] = Function(kernel, has_products, scale[i], smoothing, error)
-                        solutions[i] = solution[:, column]
+            guesses = np.split(targets[focus] - left_out, len(scales), axis=1)
+            guesses[1:] = [_exp(g, s) for g, s in zip(guesses[1:], scales[1:], strict=True)]
+            wrong = np.fmin(np.abs(np.array(guesses) - values[focus]) / spread, _WORST)
+            errors = np.sqrt((wrong**2).mean(axis=1)) * spread  # (transforms, functions)
+            for i, transform in enumerate(errors.argmin(axis=0)):
+                if errors[transform, i] < best[i].error:
+                    has_products, scale = polynomial is not polynomials[0], scales[transform][i]
+                    error = float(errors[transform, i])
+                    best[i] = Function(name, has_products, scale, smoothing, error)
+                    solutions[i] = solution[:, i + n_functions * transform]
     if any(f.error == np.inf for f in best):  # nothing could be solved: the mean
         mean = np.zeros(n + n_tail)
         for i, function in enumerate(best):
@@ -281,23 +283,42 @@ def squared_distances(a: Array, b: Array) -> Array:
     return np.maximum(r2, 0.0, out=r2)
 
 
+class _Polynomial(NamedTuple):
+    """The polynomial at all points, and an orthonormal basis of its independent columns."""
+
+    tail: Array
+    columns: NDArray[np.int64]
+    basis: Array
+    triangle: Array
+
+
+def _polynomial(tail: Array) -> _Polynomial:
+    n, n_tail = tail.shape
+    columns = _independent(tail) if n > n_tail + 1 else np.arange(0)
+    return _Polynomial(tail, columns, *np.linalg.qr(tail[:, columns]))
+
+
 def _solve(
-    phi: Array, tail: Array, targets: Array, sign: int, smoothing: float, focus: NDArray[np.int64]
+    phi: Array,
+    polynomial: _Polynomial,
+    targets: Array,
+    sign: int,
+    smoothing: float,
+    focus: NDArray[np.int64],
 ) -> tuple[Array, Array] | None:
     """Weights and tail of all targets, and the leave-one-out residuals of the focus.
 
     Weights are orthogonal to the polynomials: there the kernel matrix is positive definite, and
     one Cholesky factorisation, half the cost of one of the saddle-point system, has them.
     """
+    tail, columns, basis, triangle = polynomial
     n, n_tail = tail.shape
     unit = np.abs(phi).mean()
-    columns = _independent(tail) if n > n_tail + 1 else np.arange(0)
     right = np.zeros((n, targets.shape[1] + len(focus)))
     right[:, : targets.shape[1]] = targets
     right[focus, targets.shape[1] + np.arange(len(focus))] = 1.0
     matrix = sign * phi
     if len(columns):
-        basis, triangle = qr(tail[:, columns], mode="economic", check_finite=False)
         along = matrix @ basis  # from here on the matrix within the basis is replaced by a number
         half = along - 0.5 * basis @ (basis.T @ along + unit * np.eye(len(columns)))
         matrix = dsyr2k(-1.0, half, basis, 1.0, matrix.T, lower=1, overwrite_c=1)
@@ -311,15 +332,15 @@ def _solve(
     if not np.isfinite(solved).all():
         return None
     weights, inverse = solved[:, : targets.shape[1]], solved[:, targets.shape[1] :]
-    polynomial = np.zeros((n_tail, targets.shape[1]))
+    coefficients = np.zeros((n_tail, targets.shape[1]))
     if len(columns):
         rest = basis.T @ targets - along.T @ weights
-        polynomial[columns] = solve_triangular(triangle, rest, check_finite=False)
+        coefficients[columns] = solve_triangular(triangle, rest, check_finite=False)
     else:
-        polynomial = _TAIL_KERNEL * (tail.T @ weights)
+        coefficients = _TAIL_KERNEL * (tail.T @ weights)
     diagonal = inverse[focus, np.arange(len(focus))]
     with np.errstate(all="ignore"):
-        return np.vstack([sign * weights, polynomial]), weights[focus] / diagonal[:, None]
+        return np.vstack([sign * weights, coefficients]), weights[focus] / diagonal[:, None]
 
 
 def _cholesky(matrix: Array, unit: float, smoothing: float) -> tuple[Array, bool] | None:
