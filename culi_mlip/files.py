@@ -71,6 +71,22 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, default=_plain) + "\n")
 
 
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Read a text file.
+
+    Raises
+    ------
+    CuliError
+        If the file is missing or not text.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise CuliError(f"{path} does not exist: check the path") from error
+    except (ValueError, OSError) as error:
+        raise CuliError(f"{path} is not a readable text file ({error})") from error
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Read a JSON file.
 
@@ -80,10 +96,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         If the file is missing or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CuliError(f"{path} does not exist: check the path") from error
-    except (ValueError, OSError) as error:
+        return json.loads(read_text(path))
+    except ValueError as error:
         raise CuliError(f"{path} is not a readable JSON file ({error})") from error
 
 

@@ -26,6 +26,14 @@ TINY_RECIPE = {
 }
 
 
+def need(program, lacking):
+    """Skip a test for want of a program; where CULI_MLIP_REQUIRES names that, fail instead."""
+    if lacking:
+        if program in os.environ.get("CULI_MLIP_REQUIRES", "").split(","):
+            pytest.fail(f"{program} is required here: {lacking}")
+        pytest.skip(lacking)
+
+
 @pytest.fixture(scope="session")
 def tiny_recipe():
     return parse(Recipe, TINY_RECIPE, "the tests' recipe")

@@ -2,6 +2,7 @@
 
 from culi_mlip.datasets.audit import Audit, audit
 from culi_mlip.datasets.build import build_dataset
+from culi_mlip.datasets.executors import Workers, open_executor
 from culi_mlip.datasets.labelling import label_pending, sample_trajectories
 from culi_mlip.datasets.preview import Preview, preview
 from culi_mlip.datasets.recipe import Recipe, load_recipe
@@ -14,12 +15,14 @@ __all__ = [
     "Preview",
     "Recipe",
     "Store",
+    "Workers",
     "audit",
     "build_dataset",
     "composition_energies",
     "fit_reference_energies",
     "label_pending",
     "load_recipe",
+    "open_executor",
     "preview",
     "sample_trajectories",
     "split_by_group",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 from ase import Atoms
 
 from culi_mlip.datasets.audit import Audit, audit
+from culi_mlip.datasets.executors import LOCAL, Workers, open_executor
 from culi_mlip.datasets.labelling import Progress, label_pending, sample_trajectories
 from culi_mlip.datasets.recipe import Recipe
 from culi_mlip.datasets.references import fit_reference_energies
@@ -23,7 +26,7 @@ from culi_mlip.errors import DatasetError
 from culi_mlip.files import write_frames, write_json, write_text
 from culi_mlip.reference import Engine, get_engine
 from culi_mlip.runs import is_finished, run_folder
-from culi_mlip.structures import campaign
+from culi_mlip.structures import Entry, campaign
 
 PARTS = ("train", "val", "test")
 
@@ -48,6 +51,8 @@ def build_dataset(
     recipe: Recipe,
     out: str | os.PathLike[str],
     *,
+    workers: Workers = LOCAL,
+    retry_failed: bool = False,
     step: Callable[[str], Progress] | None = None,
 ) -> BuiltDataset:
     """Build, label, audit, split and export a dataset; continue where a killed run stopped.
@@ -58,6 +63,10 @@ def build_dataset(
         What to build.
     out
         Folder of the dataset.
+    workers
+        Who labels.
+    retry_failed
+        Whether structures that failed are tried once more.
     step
         Called with the name of each long step; returns what to call as it advances.
 
@@ -76,25 +85,52 @@ def build_dataset(
     engine = get_engine(recipe.engine.name, recipe.engine.settings)
     inputs = recipe.model_dump(mode="json")
     folder = Path(out)
-    is_finished(folder, inputs)
+    is_finished(folder, inputs)  # refuses another recipe's
     entries = list(campaign(recipe))
     with run_folder(folder, "build-dataset", inputs):
         store = Store(folder / "store.db")
         store.add(entries)
-        label_pending(store, engine, progress=step("Labelling structures"))
-        if recipe.sampling:
-            starts = [
-                e for e in entries if e.kind in recipe.sampling.kinds and "disorder" not in e.how
-            ]
-            sample_trajectories(
-                store,
-                starts,
-                recipe.sampling,
-                engine,
-                seed=recipe.seed,
-                progress=step("Short molecular dynamics"),
-            )
+        if retry_failed:
+            store.retry()
+        _label(store, entries, recipe, engine, workers, step)
         return _export(store, recipe, engine, folder)
+
+
+def _label(
+    store: Store,
+    entries: Sequence[Entry],
+    recipe: Recipe,
+    engine: Engine,
+    workers: Workers,
+    step: Callable[[str], Progress],
+) -> None:
+    """Label all structures and sample, with new workers where some died."""
+    while True:
+        with contextlib.suppress(BrokenExecutor), open_executor(workers, store.path.parent) as used:
+            label_pending(
+                store,
+                engine,
+                executor=used,
+                in_flight=workers.in_flight,
+                per_call=workers.per_job,
+                progress=step("Labelling structures"),
+            )
+            if recipe.sampling:
+                starts = [
+                    e
+                    for e in entries
+                    if e.kind in recipe.sampling.kinds and "disorder" not in e.how
+                ]
+                sample_trajectories(
+                    store,
+                    starts,
+                    recipe.sampling,
+                    engine,
+                    seed=recipe.seed,
+                    executor=used,
+                    progress=step("Short molecular dynamics"),
+                )
+            return
 
 
 def _export(store: Store, recipe: Recipe, engine: Engine, folder: Path) -> BuiltDataset:

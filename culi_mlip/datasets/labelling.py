@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, as_completed
+import json
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    as_completed,
+    wait,
+)
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms, units
@@ -14,14 +25,28 @@ from ase.calculators.calculator import Calculator
 from ase.md.bussi import Bussi
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
+from culi_mlip.datasets.executors import WorkerError
 from culi_mlip.datasets.recipe import Sampling
 from culi_mlip.datasets.store import LABELS, Store
 from culi_mlip.errors import CuliError
 from culi_mlip.reference import Engine, get_engine
 from culi_mlip.structures import Entry
 
+DEATHS = 3
+"""How many workers may die over a structure before it is tried alone."""
+
 Progress = Callable[[int, int], None]
 """Called with (done, total) as a long job advances."""
+
+
+class Label(NamedTuple):
+    """What an engine found for one structure, and on which machine."""
+
+    results: dict[str, Any]
+    host: str
+
+
+Outcome = Label | Exception
 
 
 def label_pending(
@@ -29,9 +54,14 @@ def label_pending(
     engine: Engine,
     *,
     executor: Executor | None = None,
+    in_flight: int | None = None,
+    per_call: int = 1,
     progress: Progress | None = None,
-) -> tuple[int, int]:
+) -> None:
     """Label every pending structure of a store by a single-point calculation.
+
+    Structures that a killed process left running wait again. A failure is stored with its reason
+    and stops nothing; what `DEATHS` workers died over is a failure too.
 
     Parameters
     ----------
@@ -40,42 +70,77 @@ def label_pending(
     engine
         The reference engine.
     executor
-        Where to compute; ``None`` computes here, one after the other.
+        Where to compute, any `concurrent.futures.Executor`; ``None`` computes here, one after
+        the other.
+    in_flight
+        How many calls the executor has at a time; by default two a processor.
+    per_call
+        How many structures a call labels.
     progress
-        Called after each structure.
+        Called with (labelled or failed, all) after each structure.
 
-    Returns
-    -------
-    tuple of int
-        How many were labelled, and how many failed. A failure is stored with its reason and
-        stops nothing.
+    Raises
+    ------
+    concurrent.futures.BrokenExecutor
+        If a worker died and took the executor with it. Its structures wait again: call with a
+        new one.
     """
-    pending = store.pending()
-    labelled = failed = 0
+    store.release()
+    settings = engine.settings.model_dump_json()
+    n_finished, n_all = 0, store.count("pending")
 
-    def record(row_id: int, outcome: Mapping[str, Any] | CuliError | Exception) -> None:
-        nonlocal labelled, failed
-        if isinstance(outcome, Exception):
-            store.fail(row_id, str(outcome) or type(outcome).__name__, engine)
-            failed += 1
-        else:
-            store.label(row_id, outcome, engine)
-            labelled += 1
-        if progress:
-            progress(labelled + failed, len(pending))
+    def submit(row_ids: Sequence[int]) -> Future[list[Outcome]]:
+        store.start(row_ids)
+        structures = [store.atoms(row_id) for row_id in row_ids]
+        return (executor or _Here()).submit(attempt, engine.name, settings, structures)
 
-    settings = engine.settings.model_dump(mode="json")
-    if executor is None:
-        for row_id, atoms in pending:
-            record(row_id, _attempt(engine.name, settings, atoms))
-    else:
-        futures = {
-            executor.submit(_attempt, engine.name, settings, atoms): row_id
-            for row_id, atoms in pending
-        }
-        for future in as_completed(futures):
-            record(futures[future], future.result())
-    return labelled, failed
+    while deaths := store.pending():
+        # Whose worker died too often is tried alone: others may have been the cause.
+        chosen = [row_id for row_id in deaths if deaths[row_id] < DEATHS]
+        room = in_flight or 2 * (os.cpu_count() or 1)
+        is_alone = not chosen
+        if is_alone:
+            chosen = list(deaths)[:1]
+        try:
+            for row_id, outcome in _outcomes(submit, chosen, room if executor else 1, per_call):
+                if isinstance(outcome, Label):
+                    store.label(row_id, outcome.results, engine, outcome.host)
+                elif isinstance(outcome, WorkerError) and not is_alone:
+                    store.release([row_id], died=True)
+                    continue
+                else:
+                    store.fail(row_id, str(outcome) or type(outcome).__name__)
+                n_finished += 1
+                if progress:
+                    progress(n_finished, n_all)
+        except BrokenExecutor as error:
+            if is_alone:
+                store.fail(chosen[0], f"its worker died {DEATHS + 1} times ({error})")
+            store.release(died=True)
+            raise
+
+
+def _outcomes(
+    submit: Callable[[Sequence[int]], Future[list[Outcome]]],
+    row_ids: Sequence[int],
+    room: int,
+    per_call: int,
+) -> Iterator[tuple[int, Outcome]]:
+    """Yield each structure with what became of it, as calls end; `room` of them are under way."""
+    waiting = deque(row_ids)
+    running: dict[Future[list[Outcome]], list[int]] = {}
+    while waiting or running:
+        while waiting and len(running) < room:
+            chosen = [waiting.popleft() for _ in range(min(per_call, len(waiting)))]
+            running[submit(chosen)] = chosen
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            chosen = running.pop(future)
+            try:
+                outcomes = future.result()
+            except WorkerError as error:
+                outcomes = [error] * len(chosen)
+            yield from zip(chosen, outcomes, strict=True)
 
 
 def sample_trajectories(
@@ -85,6 +150,7 @@ def sample_trajectories(
     engine: Engine,
     *,
     seed: int,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> int:
     """Run short MD from each start at each temperature and keep decorrelated frames.
@@ -105,6 +171,8 @@ def sample_trajectories(
         The reference engine, which drives the MD and so labels the frames.
     seed
         Seed of velocities and thermostat, combined with start and temperature.
+    executor
+        Where to run them, as in `label_pending`.
     progress
         Called after each trajectory.
 
@@ -114,25 +182,46 @@ def sample_trajectories(
         Number of new frames.
     """
     known = store.trajectories()
-    runs = [(start, temperature) for start in starts for temperature in sampling.temperatures]
+    settings = engine.settings.model_dump_json()
+    calls = [
+        (start, temperature, sampling, engine.name, settings, name, seed)
+        for start in starts
+        for temperature in sampling.temperatures
+        if (name := f"md-{start.uid}-{temperature:g}K") not in known
+    ]
     new = 0
-    for i, (start, temperature) in enumerate(runs):
-        name = f"md-{start.uid}-{temperature:g}K"
-        if name not in known:
-            frames = _trajectory(start, temperature, sampling, engine, name, seed)
-            new += store.add(frames, engine)
+    for n, frames in enumerate(_ended(executor, _trajectory, calls), 1):
+        new += store.add(frames, engine)
         if progress:
-            progress(i + 1, len(runs))
+            progress(n, len(calls))
     return new
 
 
+def _ended(
+    executor: Executor | None, function: Callable[..., Any], calls: Iterable[Sequence[Any]]
+) -> Iterator[Any]:
+    """Yield what calls return, as they end."""
+    if executor is None:
+        for arguments in calls:
+            yield function(*arguments)
+    else:
+        for future in as_completed([executor.submit(function, *c) for c in calls]):
+            yield future.result()
+
+
 def _trajectory(
-    start: Entry, temperature: float, sampling: Sampling, engine: Engine, name: str, seed: int
+    start: Entry,
+    temperature: float,
+    sampling: Sampling,
+    engine: str,
+    settings: str,
+    name: str,
+    seed: int,
 ) -> list[Entry]:
     rng = np.random.default_rng(int(hashlib.sha256(f"{seed} {name}".encode()).hexdigest()[:12], 16))
     atoms = start.atoms.copy()
     atoms.set_constraint()
-    atoms.calc = _calculator(engine.name, tuple(sorted(engine.settings.model_dump().items())))
+    atoms.calc = _calculator(engine, settings)
     MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng, force_temp=True)
     Stationary(atoms)
     dynamics = Bussi(
@@ -158,20 +247,33 @@ def _trajectory(
     return frames
 
 
-def _attempt(engine: str, settings: Mapping[str, Any], atoms: Atoms) -> dict[str, Any] | Exception:
-    """Label one structure; return what went wrong instead of raising it."""
-    atoms = atoms.copy()
-    try:
-        atoms.calc = _calculator(engine, tuple(sorted(settings.items())))
-        return _results(atoms)
-    except Exception as error:  # an engine may fail in any way; the others go on
-        return CuliError(f"{type(error).__name__}: {error}")
+def attempt(engine: str, settings: str, structures: Sequence[Atoms]) -> list[Outcome]:
+    """Label structures, with an engine's settings in JSON; give what went wrong, raise nothing."""
+    host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    outcomes: list[Outcome] = []
+    for structure in structures:
+        atoms = structure.copy()
+        try:
+            atoms.calc = _calculator(engine, settings)
+            outcomes.append(Label(_results(atoms), host))
+        except Exception as error:  # an engine may fail in any way; the others go on
+            outcomes.append(CuliError(f"{type(error).__name__}: {error}"))
+    return outcomes
+
+
+class _Here(Executor):
+    """Computes in this process, when called."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
 
 
 @lru_cache(maxsize=1)
-def _calculator(engine: str, settings: tuple[tuple[str, Any], ...]) -> Calculator:
-    """One calculator a process: loading a model takes seconds."""
-    return get_engine(engine, dict(settings)).calculator()
+def _calculator(engine: str, settings: str) -> Calculator:
+    """One calculator a process, of settings in JSON: loading a model takes seconds."""
+    return get_engine(engine, json.loads(settings)).calculator()
 
 
 def _results(atoms: Atoms) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ase.db
+import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -20,14 +21,31 @@ from culi_mlip.structures import Entry
 LABELS = ("energy", "forces", "stress")
 """Labels that are kept: eV, eV/Å, eV/Å³ (ASE's sign and Voigt order)."""
 
+STATES = ("pending", "running", "done", "failed")
+"""What a structure can be."""
+
+VERSION = 2
+"""Of the store's layout; 1 had the engine's settings in each row."""
+
 _INFO = ("uid", "kind", "parent", "trajectory", "engine", "engine_digest")
+
+# ASE's own tables are searched by key alone: with these, a row is found by its id or its value.
+_INDICES = (
+    "CREATE INDEX IF NOT EXISTS culi_value ON text_key_values(key, value, id)",
+    "CREATE INDEX IF NOT EXISTS culi_text ON text_key_values(id, key, value)",
+    *(
+        f"CREATE INDEX IF NOT EXISTS culi_{table} ON {table}(id)"
+        for table in ("keys", "species", "number_key_values")
+    ),
+)
 
 
 class Store:
-    """Structures with kind, parent, trajectory, engine, engine settings and status.
+    """Structures with kind, parent, trajectory, state, and the engine of their labels.
 
-    Each structure stands once. A row is "pending", "done" or "failed"; each change is one
-    transaction, so a killed process loses at most the label that it was computing.
+    Each structure stands once, and each change is one transaction: a killed process loses at
+    most the label that it was computing. One process writes at a time; see
+    `culi_mlip.runs.locked`.
 
     Parameters
     ----------
@@ -37,7 +55,7 @@ class Store:
     Raises
     ------
     DatasetError
-        If the file is not such a store.
+        If the file is not such a store, or one of a newer version.
     OutputError
         If it cannot be written.
     """
@@ -47,11 +65,32 @@ class Store:
         with self._errors():
             # SQLite locks by itself; ASE's lock file would outlive a killed process.
             self._db = ase.db.connect(self.path, type="db", use_lock_file=False)
-            self._db.count()
+            version = self._db.metadata.get("culi_mlip_store", 1 if len(self) else VERSION)
+            if version > VERSION:
+                raise DatasetError(
+                    f"{self.path} is of a newer version of culi_mlip (store {version}, this one "
+                    f"knows {VERSION}): update culi_mlip"
+                )
+            with self._db:
+                for index in _INDICES:
+                    self._db.connection.execute(index)
+            if "culi_mlip_store" not in self._db.metadata:
+                self._db.metadata = {"culi_mlip_store": VERSION, "engines": {}}
 
     def __len__(self) -> int:
         """Return the number of structures."""
-        return int(self._db.count())
+        with self._errors():
+            return int(self._db.count())
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make all changes in the block one, all or none of them."""
+        with self._errors():
+            if self._db.connection is not None:  # within another one
+                yield
+            else:
+                with self._db:
+                    yield
 
     def add(self, entries: Iterable[Entry], engine: Engine | None = None) -> int:
         """Add structures that are not there yet, all or none of them.
@@ -68,79 +107,226 @@ class Store:
         int
             How many were new.
         """
-        new = {entry.uid: entry for entry in entries}
-        with self._errors(), self._db:
-            known = {
-                row.uid for row in self._db.select(columns=["key_value_pairs"], include_data=False)
-            }
-            for uid, entry in new.items():
-                if uid in known:
+        new = 0
+        with self.transaction():
+            for entry in entries:
+                if self._id(entry.uid) is not None:
                     continue
-                columns = {"uid": uid, "kind": entry.kind, "status": "pending"}
+                columns: dict[str, Any] = {"uid": entry.uid, "kind": entry.kind}
                 if entry.parent:
                     columns["parent"] = entry.parent
                 if entry.trajectory:
                     columns["trajectory"] = entry.trajectory
-                atoms, data = entry.atoms, {"how": dict(entry.how)}
                 if entry.results:
                     if engine is None:
-                        raise DatasetError(f"results of {uid} come without their engine: name it")
-                    atoms = labelled(atoms, entry.results)
-                    columns |= {"status": "done"} | _engine_columns(engine)
-                    data |= _engine_data(engine)
+                        raise DatasetError(
+                            f"results of {entry.uid} come without their engine: name it"
+                        )
+                    atoms = labelled(entry.atoms, entry.results)
+                    columns |= {"status": "done"} | self._engine(engine)
                 else:
-                    atoms = _bare(atoms)
-                self._db.write(atoms, key_value_pairs=columns, data=data)
-        return len(set(new) - known)
+                    atoms, columns["status"] = _bare(entry.atoms), "pending"
+                self._db.write(atoms, key_value_pairs=columns, data={"how": dict(entry.how)})
+                new += 1
+        return new
 
-    def pending(self) -> list[tuple[int, Atoms]]:
-        """Return row id and structure of all that wait for a label."""
-        with self._errors():
-            return [(row.id, row.toatoms()) for row in self._db.select(status="pending")]
+    def pending(self) -> dict[int, int]:
+        """Return how many workers died over each structure that waits for a label, by row id.
 
-    def label(self, row_id: int, results: Mapping[str, Any], engine: Engine) -> None:
-        """Store the labels of one structure, in one transaction."""
+        Those come first that were tried least, then those that were added first.
+        """
+        query = (
+            "SELECT states.id, COALESCE(deaths.value, 0) FROM text_key_values AS states "
+            "LEFT JOIN number_key_values AS tries INDEXED BY culi_number_key_values "
+            "ON tries.id = states.id AND tries.key = 'tries' "
+            "LEFT JOIN number_key_values AS deaths INDEXED BY culi_number_key_values "
+            "ON deaths.id = states.id AND deaths.key = 'deaths' "
+            "WHERE states.key = 'status' AND states.value = 'pending' "
+            "ORDER BY COALESCE(tries.value, 0), states.id"
+        )
         with self._errors():
+            return {row_id: int(deaths) for row_id, deaths in self._sql(query)}
+
+    def atoms(self, row_id: int) -> Atoms:
+        """Return one structure, without labels."""
+        with self._errors():
+            return _bare(self._db.get_atoms(row_id))
+
+    def start(self, row_ids: Iterable[int]) -> None:
+        """Mark structures as running: their labels are begun once more."""
+        with self.transaction():
+            for row_id in row_ids:
+                self._update(row_id, "running", "tries")
+
+    def label(
+        self, row_id: int, results: Mapping[str, Any], engine: Engine, host: str = ""
+    ) -> None:
+        """Store the labels of one structure.
+
+        Parameters
+        ----------
+        row_id
+            The structure.
+        results
+            The labels, by the names of `LABELS`.
+        engine
+            Who made them.
+        host
+            The machine that did.
+        """
+        with self.transaction():
+            columns = self._engine(engine) | ({"host": host} if host else {})
             atoms = labelled(self._db.get_atoms(row_id), results)
-            self._db.update(
-                row_id,
-                atoms=atoms,
-                status="done",
-                data=_engine_data(engine),
-                **_engine_columns(engine),
-            )
+            self._db.update(row_id, atoms=atoms, status="done", **columns)
 
-    def fail(self, row_id: int, reason: str, engine: Engine) -> None:
+    def fail(self, row_id: int, reason: str) -> None:
         """Mark one structure as failed, with the reason."""
         with self._errors():
-            self._db.update(row_id, status="failed", data={"reason": reason} | _engine_data(engine))
+            self._db.update(row_id, status="failed", data={"reason": reason})
 
-    def count(self, **columns: str) -> int:
-        """Return how many rows have the given columns, such as ``status="done"``."""
+    def release(self, row_ids: Iterable[int] | None = None, *, died: bool = False) -> int:
+        """Let structures wait again, by default all that are running; return how many.
+
+        Only who has the lock of the store may do so: nobody else labels then, and what still is
+        running was begun by a process that ended.
+
+        Parameters
+        ----------
+        row_ids
+            The structures.
+        died
+            Whether a worker died over each.
+        """
+        with self.transaction():
+            chosen = self._ids("running") if row_ids is None else list(row_ids)
+            for row_id in chosen:
+                self._update(row_id, "pending", *(["deaths"] if died else []))
+        return len(chosen)
+
+    def retry(self) -> int:
+        """Let all failed structures wait again, as if they had not been tried."""
+        with self.transaction():
+            chosen = self._ids("failed")
+            for row_id in chosen:
+                self._db.update(row_id, status="pending", tries=0, deaths=0)
+        return len(chosen)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return how many structures there are, by kind and state."""
         with self._errors():
-            return int(self._db.count(**columns))
+            rows = self._sql(
+                "SELECT kinds.value, states.value, COUNT(*) FROM text_key_values AS kinds "
+                "JOIN text_key_values AS states INDEXED BY culi_text "
+                "ON states.id = kinds.id AND states.key = 'status' "
+                "WHERE kinds.key = 'kind' GROUP BY kinds.value, states.value"
+            )
+        table: dict[str, dict[str, int]] = {}
+        for kind, state, number in rows:
+            table.setdefault(kind, dict.fromkeys(STATES, 0))[state] = number
+        return table
+
+    def count(self, state: str) -> int:
+        """Return how many structures are in a state."""
+        with self._errors():
+            return int(self._sql(_OF_STATE.replace("id", "COUNT(*)", 1), state)[0][0])
+
+    def digests(self) -> dict[str, int]:
+        """Return how many labels there are of each engine and settings, by digest."""
+        query = "SELECT value, COUNT(*) FROM text_key_values WHERE key = 'engine_digest' GROUP BY 1"
+        with self._errors():
+            return dict(self._sql(query))
+
+    def hosts(self) -> dict[str, int]:
+        """Return how many labels each machine made."""
+        query = "SELECT value, COUNT(*) FROM text_key_values WHERE key = 'host' GROUP BY 1"
+        with self._errors():
+            return dict(self._sql(query))
+
+    @property
+    def engines(self) -> dict[str, dict[str, Any]]:
+        """Name and settings of the engines that labels are from, by digest."""
+        return dict(self._db.metadata.get("engines", {}))
 
     def trajectories(self) -> set[str]:
         """Return the names of all trajectories in the store."""
+        query = "SELECT DISTINCT value FROM text_key_values WHERE key = 'trajectory'"
         with self._errors():
-            return {row.trajectory for row in self._db.select("trajectory", include_data=False)}
+            return {name for (name,) in self._sql(query)}
 
     def frames(self) -> Iterator[Atoms]:
-        """Yield all labelled structures, in the order in which they were added.
+        """Yield all labelled structures one at a time, in the order of their content ids.
 
         Each has a calculator with the labels, and ``info`` with uid, kind, engine,
         engine_digest and, where it has them, parent and trajectory.
         """
-        with self._errors():
-            for row in self._db.select(status="done", sort="id"):
-                atoms = row.toatoms()
-                atoms.info = {key: row[key] for key in _INFO if row.get(key)}
-                yield atoms
+        for row in self._rows("done"):
+            atoms = row.toatoms()
+            atoms.info = {key: row[key] for key in _INFO if row.get(key)}
+            yield atoms
 
     def failures(self) -> dict[str, str]:
-        """Return the reason of each failed structure by its id."""
+        """Return the reason of each failed structure by its content id."""
+        return {row.uid: row.data.get("reason", "") for row in self._rows("failed")}
+
+    def check(self) -> list[str]:
+        """Return what is wrong in the store: nothing, or a sentence each."""
         with self._errors():
-            return {row.uid: row.data.get("reason", "") for row in self._db.select(status="failed")}
+            (integrity,) = self._sql("PRAGMA integrity_check")[0]
+            twice = self._sql(
+                "SELECT value, COUNT(*) FROM text_key_values WHERE key = 'uid' "
+                "GROUP BY value HAVING COUNT(*) > 1"
+            )
+        n_known = sum(map(self.count, STATES))
+        wrong = [] if integrity == "ok" else [f"SQLite: {integrity}"]
+        wrong += [f"{uid} stands {number} times" for uid, number in twice]
+        if n_known != len(self):
+            wrong.append(f"{len(self) - n_known} structures are in no state")
+        for row in self._rows(*STATES):
+            uid = row.get("uid")
+            if Entry(row.toatoms(), row.kind).uid != uid:
+                wrong.append(f"{uid} is not the id of its structure")
+            elif row.status == "done":
+                wrong += _wrong_labels(row)
+        return wrong
+
+    def _update(self, row_id: int, state: str, *counted: str) -> None:
+        """Change a row's state, and count up."""
+        row = self._db.get(row_id)
+        numbers = {name: int(row.get(name, 0)) + 1 for name in counted}
+        self._db.update(row_id, status=state, **numbers)
+
+    def _rows(self, *states: str) -> Iterator[Any]:
+        """Rows in the order of their content ids, one at a time, by a connection of its own."""
+        marks = ", ".join("?" * len(states))
+        query = (
+            "SELECT uids.id FROM text_key_values AS uids "  # noqa: S608 (marks only)
+            "JOIN text_key_values AS states INDEXED BY culi_text "
+            "ON states.id = uids.id AND states.key = 'status' "
+            f"WHERE uids.key = 'uid' AND states.value IN ({marks}) ORDER BY uids.value"
+        )
+        with self._errors(), ase.db.connect(self.path, type="db", use_lock_file=False) as reader:
+            for (row_id,) in self._sql(query, *states):
+                yield reader.get(row_id)
+
+    def _ids(self, state: str) -> list[int]:
+        return [row_id for (row_id,) in self._sql(_OF_STATE, state)]
+
+    def _id(self, uid: str) -> int | None:
+        query = "SELECT id FROM text_key_values WHERE key = 'uid' AND value = ?"
+        found = self._sql(query, uid)
+        return int(found[0][0]) if found else None
+
+    def _sql(self, query: str, *values: Any) -> Sequence[Any]:
+        with self._db.managed_connection() as connection:
+            return list(connection.execute(query, values))
+
+    def _engine(self, engine: Engine) -> dict[str, str]:
+        """The columns of a label; what the digest stands for is written down once."""
+        if engine.digest not in self.engines:
+            described = {"name": engine.name, "settings": engine.settings.model_dump(mode="json")}
+            metadata = self._db.metadata
+            self._db.metadata = metadata | {"engines": self.engines | {engine.digest: described}}
+        return {"engine": engine.name, "engine_digest": engine.digest}
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -158,6 +344,9 @@ class Store:
             ) from error
 
 
+_OF_STATE = "SELECT id FROM text_key_values WHERE key = 'status' AND value = ?"
+
+
 def labelled(atoms: Atoms, results: Mapping[str, Any]) -> Atoms:
     """Return a bare copy of `atoms` that carries the labels and nothing else."""
     copy = _bare(atoms)
@@ -169,9 +358,12 @@ def _bare(atoms: Atoms) -> Atoms:
     return Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
-def _engine_columns(engine: Engine) -> dict[str, str]:
-    return {"engine": engine.name, "engine_digest": engine.digest}
-
-
-def _engine_data(engine: Engine) -> dict[str, Any]:
-    return {"engine_settings": engine.settings.model_dump(mode="json")}
+def _wrong_labels(row: Any) -> list[str]:
+    if "engine_digest" not in row:
+        return [f"{row.uid} has a label of nobody knows which engine"]
+    missing = [key for key in ("energy", "forces") if row.get(key) is None]
+    if missing:
+        return [f"{row.uid} is done but has no {' and no '.join(missing)}"]
+    if not (np.isfinite(row.energy) and np.isfinite(row.forces).all()):
+        return [f"{row.uid} has a label of NaN or infinity"]
+    return []

@@ -1,0 +1,247 @@
+"""Where structures are labelled: here, by processes on this machine, or by SLURM jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import hashlib
+import multiprocessing
+import os
+import pickle
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, InvalidStateError, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from threadpoolctl import threadpool_limits
+
+from culi_mlip.errors import CuliError, EngineError
+from culi_mlip.process import die_with_parent
+
+Result = TypeVar("Result")
+
+PATROL = 10.0
+"""Seconds between two looks at the queue of SLURM."""
+
+JOB_SCRIPT = """\
+#!/bin/bash
+#SBATCH --cpus-per-task={{cores}}
+"""
+"""What a job begins with by default."""
+
+_REST = """
+#SBATCH --job-name=NAME
+#SBATCH --chdir={{working_directory}}
+#SBATCH --output=job.out
+"""
+
+
+class WorkerError(CuliError):
+    """The job that should have labelled ended without a result."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who labels.
+
+    Attributes
+    ----------
+    where
+        "local" is this process; "processes" are others on this machine; "slurm" submits jobs
+        from here.
+    number
+        Processes, or jobs that are queued or run at a time; by default one a processor, or 100.
+    per_job
+        Structures a job labels.
+    job_script
+        First lines of a job's script: what ``#SBATCH`` lines and modules a job of yours needs.
+    """
+
+    where: Literal["local", "processes", "slurm"] = "local"
+    number: int | None = None
+    per_job: int = 1
+    job_script: str = JOB_SCRIPT
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are under way: a process has its next one waiting."""
+        if self.where == "slurm":
+            return self.number or 100
+        return 2 * (self.number or os.cpu_count() or 1)
+
+
+LOCAL = Workers()
+"""This process."""
+
+
+@contextlib.contextmanager
+def open_executor(workers: Workers, folder: str | os.PathLike[str]) -> Iterator[Executor | None]:
+    """Open the executor of workers; None labels here.
+
+    Parameters
+    ----------
+    workers
+        Who labels. Processes share the processors evenly and end with this one; jobs outlive it.
+    folder
+        For the files of jobs; all nodes of a cluster must see it.
+
+    Raises
+    ------
+    EngineError
+        If there is no SLURM, or executorlib is not installed.
+    """
+    if workers.where == "local":
+        yield None
+    elif workers.where == "processes":
+        n = workers.number or os.cpu_count() or 1
+        threads = max(1, (os.cpu_count() or 1) // n)
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(
+            n, spawn, initializer=_begin, initargs=(os.getpid(), threads)
+        ) as processes:
+            yield processes
+    else:
+        jobs = SlurmExecutor(folder, workers.job_script)
+        try:
+            yield jobs
+        finally:
+            jobs.shutdown(wait=False)
+
+
+def _begin(parent: int, threads: int) -> None:
+    """Let a worker end with its parent, and not use the others' processors."""
+    die_with_parent()
+    if os.getppid() != parent:  # it died before that
+        os._exit(1)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for what is loaded later
+    threadpool_limits(threads)
+
+
+class SlurmExecutor(Executor):
+    """Runs each call as one SLURM job, by executorlib.
+
+    A job outlives the process that submitted it: the same call finds it again, or its result.
+    What executorlib leaves open is settled here: a job that ends without a result (its time is
+    up, its node died) raises `WorkerError` instead of being waited for without end, and what was
+    to be a job never runs on the submit node.
+
+    Parameters
+    ----------
+    folder
+        For the files of jobs; all nodes must see it.
+    job_script
+        First lines of a job's script.
+
+    Raises
+    ------
+    EngineError
+        If there is no SLURM, or executorlib is not installed.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], job_script: str = JOB_SCRIPT) -> None:
+        if shutil.which("sbatch") is None:
+            raise EngineError(
+                "there is no sbatch here: run this on a machine that submits to SLURM, or choose "
+                "another executor"
+            )
+        try:
+            from executorlib import SlurmClusterExecutor
+        except ImportError as error:
+            raise EngineError(
+                "jobs on SLURM need executorlib: pip install 'culi-mlip[slurm]'"
+            ) from error
+        self.folder = Path(folder).absolute() / "jobs"
+        head, *rest = job_script.split("\n", 1)
+        self._script = "\n".join([head + _REST.rstrip(), *rest, "", "{{command}}", ""])
+        self._jobs: dict[Future[Any], str] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._executor = SlurmClusterExecutor(
+            cache_directory=str(self.folder), disable_dependencies=True, refresh_rate=0.5
+        )
+        self._patrol = threading.Thread(target=self._watch, daemon=True)
+        self._patrol.start()
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        """Submit a call as a job."""
+        name = f"label-{hashlib.sha256(pickle.dumps((fn, args, kwargs))).hexdigest()[:12]}"
+        resources = {
+            "cache_key": name,
+            "cwd": str(self.folder / name),
+            "submission_template": self._script.replace("NAME", name),
+        }
+        submitter = os.environ.get("SLURM_JOB_ID")
+        future: Future[Result] = self._executor.submit(
+            _in_job, fn, submitter, *args, resource_dict=resources, **kwargs
+        )
+        with self._lock:
+            self._jobs[future] = name
+        future.add_done_callback(self._forget)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End; jobs that still run are waited for, or left to themselves."""
+        self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
+        self._closed.set()
+        self._patrol.join()
+
+    def _forget(self, future: Future[Any]) -> None:
+        with self._lock:
+            name = self._jobs.pop(future)
+        if future.cancelled():
+            return
+        for end in ("_i.h5", "_o.h5"):
+            (self.folder / f"{name}{end}").unlink(missing_ok=True)
+        if future.exception() is None:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def _watch(self) -> None:
+        """End the futures whose jobs have left the queue without a result, seen twice."""
+        missed: set[str] = set()
+        while not self._closed.wait(PATROL):
+            with self._lock:
+                jobs = dict(self._jobs)
+            queued = _queued_jobs()
+            if queued is None:  # the controller does not answer: ask again
+                continue
+            gone = set()
+            for future, name in jobs.items():
+                number = self._number(name)
+                if number is None or number in queued or (self.folder / f"{name}_o.h5").exists():
+                    continue
+                gone.add(name)
+                if name in missed:
+                    with contextlib.suppress(InvalidStateError):  # it came after all
+                        future.set_exception(
+                            WorkerError(
+                                f"SLURM job {number} ended without a result: see "
+                                f"{self.folder / name / 'job.out'}"
+                            )
+                        )
+            missed = gone
+
+    def _number(self, name: str) -> int | None:
+        from executorlib.standalone.hdf import get_queue_id
+
+        with contextlib.suppress(OSError):  # being written
+            number: int | None = get_queue_id(str(self.folder / f"{name}_i.h5"))
+            return number
+        return None
+
+
+def _queued_jobs() -> set[int] | None:
+    """Numbers of this user's jobs that wait or run; None if SLURM does not answer."""
+    command = ["squeue", "--noheader", "--format", "%A", "--user", getpass.getuser()]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return None if answer.returncode else {int(word) for word in answer.stdout.split()}
+
+
+def _in_job(fn: Callable[..., Result], submitter: str | None, *args: Any, **kwargs: Any) -> Result:
+    """Call a function, within a job of its own only."""
+    if os.environ.get("SLURM_JOB_ID") in (None, submitter):
+        raise EngineError("this should have been a SLURM job, but ran where it was submitted")
+    return fn(*args, **kwargs)

@@ -1,0 +1,127 @@
+"""Labelling killed at random: nothing is lost, nothing stands twice."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from multiprocessing import get_context
+
+import psutil
+import pytest
+import yaml
+
+from culi_mlip.datasets import Store, label_pending
+from culi_mlip.datasets.labelling import DEATHS
+from culi_mlip.reference import get_engine
+from culi_mlip.structures import Entry, bulk, rattled
+
+COMMAND = [sys.executable, "-c", "from culi_mlip.cli import main; main()", "build-dataset"]
+
+RECIPE = """\
+engine: { name: emt }
+structures:
+  - kind: bulk
+    symbol: Cu
+    repeat: [3, 3, 3]
+    strains: [-0.04, -0.03, -0.02, -0.01, 0.0, 0.01, 0.02, 0.03, 0.04, 0.05]
+    disorder: { copies: 49 }
+"""
+
+
+def start(recipe, out):
+    return subprocess.Popen(
+        [*COMMAND, recipe, "--out", out, "--executor", "processes", "--workers", "2"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_twenty_kills_of_workers_coordinator_and_machine_lose_nothing(tmp_path):
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "data"
+    recipe.write_text(RECIPE)
+    instants = random.Random(3)
+    stages = []
+    process = start(recipe, out)
+    for n in range(20):
+        done = labelled(out)
+        while process.poll() is None and labelled(out) == done:
+            time.sleep(0.05)
+        time.sleep(instants.uniform(0, 0.5))
+        if process.poll() is not None:
+            break
+        what = ("worker", "coordinator", "machine")[n % 3]
+        if what == "worker":
+            workers = [p for p in psutil.Process(process.pid).children() if is_worker(p)]
+            if workers:
+                instants.choice(workers).kill()
+            continue
+        if what == "coordinator":
+            os.kill(process.pid, signal.SIGKILL)
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for _ in range(100):
+            if not (left := [p for p in psutil.process_iter() if is_of(p, out)]):
+                break
+            time.sleep(0.1)
+        assert not left, "workers end with it"
+        stages.append(labelled(out))
+        process = start(recipe, out)
+    assert n == 19, "all kills came while it worked"
+    assert len(set(stages)) > 5
+    assert stages == sorted(stages), "no label is lost"
+    assert process.wait(600) == 0
+    store = Store(out / "store.db")
+    assert store.count("done") == len(store) == 500
+    assert not store.check()
+    assert yaml.safe_load((out / "run.yaml").read_text())["status"] == "done"
+
+
+def labelled(out):
+    path = out / "store.db"
+    return Store(path).count("done") if path.exists() else 0
+
+
+def is_worker(process):
+    return "spawn_main" in " ".join(process.cmdline())
+
+
+def is_of(process, folder):
+    try:
+        return str(folder) in " ".join(process.cmdline()) or (
+            is_worker(process) and process.ppid() == 1
+        )
+    except psutil.Error:
+        return False
+
+
+def test_structure_that_kills_its_workers_fails_and_the_others_are_labelled(tmp_path, monkeypatch):
+    store = Store(tmp_path / "store.db")
+    store.add(Entry(rattled(bulk("Cu"), 0.05, seed=i), "bulk") for i in range(5))
+    store.add([Entry(rattled(bulk("Cu", repeat=(2, 1, 1)), 0.05, seed=0), "bulk")])
+    monkeypatch.setattr("culi_mlip.datasets.labelling.attempt", deadly)
+    deaths = 0
+    while store.count("pending"):
+        with ProcessPoolExecutor(2, get_context("spawn")) as executor:
+            try:
+                label_pending(store, get_engine("emt"), executor=executor)
+            except BrokenExecutor:
+                deaths += 1
+    assert deaths == DEATHS + 1
+    assert store.count("done") == 5
+    assert list(store.failures().values()) == [
+        f"its worker died {DEATHS + 1} times (A process in the process pool was terminated "
+        "abruptly while the future was running or pending.)"
+    ]
+
+
+def deadly(engine, settings, structures):
+    from culi_mlip.datasets import labelling
+
+    if any(len(atoms) == 2 for atoms in structures):
+        os._exit(1)
+    return labelling.attempt(engine, settings, structures)

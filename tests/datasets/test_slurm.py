@@ -1,0 +1,98 @@
+"""Labelling by jobs of a real SLURM with two nodes on this machine."""
+
+import os
+import random
+import subprocess
+import time
+from collections import Counter
+
+import pytest
+from ase.calculators.emt import EMT
+
+from culi_mlip.datasets import Store, Workers, executors, label_pending, open_executor
+from culi_mlip.errors import EngineError
+from culi_mlip.reference import get_engine
+from culi_mlip.structures import Entry, bulk, rattled
+from tests.conftest import need
+from tests.slurm import missing_programs, slurm
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("slurm")]
+
+
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory):
+    missing = missing_programs()
+    need("slurm", f"SLURM lacks {', '.join(missing)}" if missing else "")
+    need("slurm", "only root can start SLURM" if os.getuid() else "")
+    with slurm(tmp_path_factory.mktemp("slurm")):
+        yield
+
+
+def entries(n):
+    return [Entry(rattled(bulk("Cu"), 0.05, seed=i), "bulk") for i in range(n)]
+
+
+def test_sixty_structures_are_labelled_on_both_nodes(two_nodes, tmp_path):
+    store = Store(tmp_path / "store.db")
+    store.add(entries(60))
+    workers = Workers("slurm", number=6, per_job=10)
+    with open_executor(workers, tmp_path) as executor:
+        label_pending(
+            store, get_engine("emt"), executor=executor,
+            in_flight=workers.in_flight, per_call=workers.per_job,
+        )  # fmt: skip
+    assert store.count("done") == 60
+    assert not store.check()
+    hosts = Counter(store.hosts())
+    assert set(hosts) == {"n1", "n2"}, "each label is from a node"
+    for frame in store.frames():
+        atoms = frame.copy()
+        atoms.calc = EMT()
+        assert frame.get_potential_energy() == pytest.approx(atoms.get_potential_energy())
+    assert not list((tmp_path / "jobs").glob("*.h5")), "finished jobs leave nothing"
+
+
+def test_call_runs_in_a_job_and_refuses_the_submit_node(two_nodes, tmp_path):
+    with executors.SlurmExecutor(tmp_path) as executor:
+        calls = [executor.submit(os.getenv, key) for key in ("SLURM_JOB_ID", "SLURMD_NODENAME")]
+        number, node = (call.result(timeout=120) for call in calls)
+    assert number.isdigit()
+    assert node in ("n1", "n2")
+    with pytest.raises(EngineError, match="should have been a SLURM job"):
+        executors._in_job(os.getenv, None, "HOME")
+
+
+def test_job_that_is_cancelled_raises(two_nodes, tmp_path, monkeypatch):
+    monkeypatch.setattr(executors, "PATROL", 1.0)
+    with executors.SlurmExecutor(tmp_path) as executor:
+        future = executor.submit(time.sleep, 300)
+        for _ in range(120):
+            time.sleep(0.5)
+            if executors._queued_jobs():
+                break
+        subprocess.run(["scancel", *map(str, executors._queued_jobs())], check=True)
+        with pytest.raises(executors.WorkerError, match=r"SLURM job \d+ ended without a result"):
+            future.result(timeout=120)
+
+
+def test_same_call_finds_the_job_that_another_process_left(two_nodes, tmp_path):
+    first = executors.SlurmExecutor(tmp_path)
+    first.submit(random.random)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "jobs").glob("*_i.h5")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    first.shutdown(wait=False)
+    before = executors._queued_jobs()
+    assert len(before) == 1
+    second = executors.SlurmExecutor(tmp_path)
+    future = second.submit(random.random)
+    time.sleep(1)
+    assert executors._queued_jobs() <= before, "no second job"
+    assert 0 <= future.result(timeout=120) < 1
+    second.shutdown()
+
+
+def test_no_slurm_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EngineError, match="no sbatch here"):
+        executors.SlurmExecutor(tmp_path)

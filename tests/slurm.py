@@ -1,0 +1,130 @@
+"""A real SLURM on this machine: a controller and nodes of one processor each.
+
+with slurm(folder): ...           # SLURM_CONF is set in os.environ meanwhile
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "sinfo", "mungekey")
+
+CONFIGURATION = """\
+ClusterName=test
+SlurmctldHost={host}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmctldPort={port}
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+SelectType=select/cons_tres
+JobAcctGatherType=jobacct_gather/none
+ReturnToService=2
+MinJobAge=10
+SchedulerParameters=sched_interval=5
+{nodes}
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def missing_programs() -> list[str]:
+    """Return which programs of SLURM this machine lacks."""
+    places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    return [name for name in PROGRAMS if shutil.which(name, path=places) is None]
+
+
+@contextlib.contextmanager
+def slurm(folder: Path, nodes: tuple[str, ...] = ("n1", "n2")) -> Iterator[None]:
+    """Run SLURM while the block does; raise with the log's end if it does not start."""
+    environment = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+    for name in ("state", *(f"spool-{node}" for node in nodes)):
+        (folder / name).mkdir(parents=True)
+    host = socket.gethostname()
+    ports = _free_ports(1 + len(nodes))
+    lines = [
+        f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1"
+        for node, port in zip(nodes, ports[1:], strict=True)
+    ]
+    configuration = folder / "slurm.conf"
+    configuration.write_text(
+        CONFIGURATION.format(host=host, folder=folder, port=ports[0], nodes="\n".join(lines))
+    )
+    environment["SLURM_CONF"] = str(configuration)
+    subprocess.run(
+        ["mungekey", "--create", "--keyfile", folder / "key"], env=environment, check=True
+    )
+    munged = [
+        "munged", "--foreground", "--force", "--num-threads", "2",
+        "--socket", folder / "munge.socket", "--key-file", folder / "key",
+        "--pid-file", folder / "munged.pid", "--log-file", folder / "munged.log",
+        "--seed-file", folder / "seed",
+    ]  # fmt: skip
+    commands = [munged, ["slurmctld", "-D"], *(["slurmd", "-D", "-N", node] for node in nodes)]
+    started = []
+    try:
+        for command in commands:
+            log = (folder / f"{command[0]}-{len(started)}.out").open("w")
+            started.append(
+                subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            )
+            time.sleep(1)
+        _await_nodes(folder, environment, len(nodes))
+        with _set_environment("SLURM_CONF", str(configuration)):
+            yield
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            process.kill()
+
+
+def _await_nodes(folder: Path, environment: dict[str, str], number: int) -> None:
+    command = ["sinfo", "--noheader", "--Node", "--format", "%N %t"]
+    for _ in range(60):
+        answer = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False
+        )
+        if answer.stdout.count("idle") == number:
+            return
+        time.sleep(1)
+    logs = "\n".join(
+        f"{f.name}: {f.read_text()[-600:]}" for f in sorted(folder.glob("*.[lo][ou][gt]"))
+    )
+    raise RuntimeError(f"SLURM's nodes are not idle: {answer.stdout} {answer.stderr}\n{logs}")
+
+
+def _free_ports(number: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@contextlib.contextmanager
+def _set_environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
