@@ -36,6 +36,9 @@ WALK, SEARCH = 12, 40
 SCALE = 0.1
 """Unit of the logarithm of the gain in local searches: sets how precisely they end."""
 
+DOUBT = 7.0
+"""A point counts as infeasible from this doubt on that its evaluation succeeds."""
+
 WITHIN = 1e-6
 """How far inside the constraints the local search ends, in their units: it ends on them."""
 
@@ -105,23 +108,25 @@ class Infill:
             unknown = self.uncertainty(points)[:, None]
             objectives = objectives - self.optimism * self.errors * unknown
         violation = (predicted[:, self.n_objectives :] + self.margins) / self.units
-        violation = np.maximum(violation, 0.0).sum(axis=1)
-        gain = self.improvement(objectives) * self.success(points)
+        doubt = self.doubt(points)
+        violation = np.maximum(violation, 0.0).sum(axis=1) + np.maximum(doubt - DOUBT, 0.0)
+        gain = self.improvement(objectives) * np.exp(-doubt)
         return np.where(violation > 0, -violation, gain)
 
-    def success(self, points: Array) -> Array:
-        """Return how sure it is that an evaluation succeeds, from 0 to 1, shape (m,).
+    def doubt(self, points: Array) -> Array:
+        """Return minus the logarithm of the estimated success of an evaluation, shape (m,).
 
-        The share of successes among all evaluations and that among neighbours, mixed by `trust`, to
-        the power of `caution`; in units of what it is among successes alone.
+        That is the share of successes among all evaluations and that among neighbours, mixed by
+        `trust`, to the power of `caution`; in units of what it is among successes alone.
         """
         if len(self.failures) == 0:
-            return np.ones(len(points))
+            return np.zeros(len(points))
         known = np.vstack([self.successes, self.failures])
         nearby = _neighbours(points, known)[:, : len(self.successes)].sum(axis=1)
         rate = len(self.successes) / len(known)
         unsure = (1 - self.trust) * rate
-        return np.asarray(((unsure + self.trust * nearby) / (unsure + self.trust)) ** self.caution)
+        share = (unsure + self.trust * nearby) / (unsure + self.trust)
+        return np.asarray(-self.caution * np.log(np.maximum(share, 1e-300)))
 
     def gain(self, point: Array, values: Array, jacobian: Array) -> tuple[float, Array]:
         """Return the hypervolume gained and its gradient, for a local search.
@@ -228,7 +233,7 @@ def best_point(
     if merit[best] == 0 and infill.optimism == 0:  # nothing is promised: hope for more
         return best_point(replace(infill, optimism=1.0), space, good, taken, rng)
     if merit[best] == 0:  # go where least is known
-        unknown = infill.uncertainty(everywhere) * infill.success(everywhere)
+        unknown = infill.uncertainty(everywhere) * np.exp(-infill.doubt(everywhere))
         return np.asarray(everywhere[np.where(merits == 0, unknown, -1.0).argmax()])
     return np.asarray(candidates[best])
 

@@ -47,11 +47,14 @@ def test_labels_come_back_exactly_and_survive_reopening(tmp_path):
     store.add(entries())
     expected = {}
     for row_id in store.pending():
-        expected[row_id] = results(store.atoms(row_id))
-        store.label(row_id, expected[row_id], engine)
+        atoms = store.atoms(row_id)
+        expected[Entry(atoms, "").uid] = results(atoms)
+        store.label(row_id, results(atoms), engine)
     frames = list(Store(tmp_path / "store.db").frames())
     assert len(frames) == 3
-    for frame, truth in zip(frames, expected.values(), strict=True):
+    assert [frame.info["uid"] for frame in frames] == sorted(expected)
+    for frame in frames:
+        truth = expected[frame.info["uid"]]
         assert frame.get_potential_energy() == truth["energy"]
         np.testing.assert_array_equal(frame.get_forces(), truth["forces"])
         np.testing.assert_array_equal(frame.get_stress(), truth["stress"])

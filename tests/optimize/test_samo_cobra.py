@@ -158,6 +158,22 @@ def test_a_crashing_corner_is_left():
     assert failed[30:].mean() < 0.1
 
 
+def test_a_crashing_corner_that_seems_the_only_feasible_place_is_left():
+    """Srinivas and Deb's problem: after three points all but the corner is predicted infeasible."""
+
+    def crashes(x0, x1):
+        if x0 > 8 and x1 > 8:
+            return np.nan
+        objectives = [2 + (x0 - 2) ** 2 + (x1 - 1) ** 2, 9 * x0 - (x1 - 1) ** 2]
+        return objectives, [x0**2 + x1**2 - 225, x0 - 3 * x1 + 10]
+
+    space = Space.box([-20, -20], [20, 20])
+    optimizer = run(SamoCobra(space, 2, 2, seed=3, reference=[301, 72]), crashes, 30)
+    failed = ~np.isfinite(optimizer.objectives).all(axis=1)
+    assert 0 < failed.sum() < 6
+    assert not failed[10:].any()
+
+
 @pytest.mark.parametrize("failure", [None, np.nan, [1, np.inf], ValueError("crash"), (1, np.nan)])
 def test_failures_of_every_kind_are_kept_as_such(failure):
     optimizer = SamoCobra(BNH, 2)
