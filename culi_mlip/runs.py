@@ -48,19 +48,7 @@ def run_folder(
     OutputError
         If the folder cannot be written.
     """
-    folder = Path(path)
-    if folder.exists() and not folder.is_dir():
-        raise CuliError(f"{path} is a file: give a folder for the results")
-    with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CuliError(
-                f"another process is working in {folder}: wait for it or choose another folder"
-            ) from error
+    with locked(path) as folder:
         record: dict[str, Any] = {
             "command": command,
             "status": "running",
@@ -80,6 +68,38 @@ def run_folder(
         finally:
             record["ended"] = _now()
             _write(folder, record)
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Hold the lock of a folder, which ends with the process however that ends.
+
+    Parameters
+    ----------
+    path
+        The folder; it is made where it is missing.
+
+    Raises
+    ------
+    CuliError
+        If another process works in the folder.
+    OutputError
+        If the folder cannot be written.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise CuliError(f"{path} is a file: give a folder for the results")
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CuliError(
+                f"another process is working in {folder}: wait for it or choose another folder"
+            ) from error
+        yield folder
 
 
 def is_finished(path: str | os.PathLike[str], inputs: Mapping[str, Any]) -> bool:

@@ -13,6 +13,8 @@ from culi_mlip.errors import CuliError
 
 _COMMANDS = {
     "build-dataset": "build_dataset",
+    "dataset": "dataset",
+    "label": "label",
     "structures": "structures",
     "train": "train",
     "presets": "presets",
@@ -46,6 +48,7 @@ def group(debug: bool) -> None:
     \b
     culi-mlip quickstart                        everything once, in about 15 minutes
     culi-mlip build-dataset recipe.yaml         structures, labels, split
+    culi-mlip dataset status data/              what it holds
     culi-mlip structures show data/             pictures of structures
     culi-mlip train data/ --variant qdi         a potential
     culi-mlip optimize data/ --variant qdi      its hyperparameters, for error and speed

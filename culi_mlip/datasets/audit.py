@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
+from numpy.typing import NDArray
 
-from culi_mlip.datasets.references import composition_energies, fit_reference_energies
+from culi_mlip.datasets.references import Composition, composition_energies, fit_energies
 from culi_mlip.errors import DatasetError
+from culi_mlip.structures import Entry
 
 MAX_FORCE = 30.0
 """Largest force component in eV/Å that a frame may have."""
@@ -24,20 +28,60 @@ ENERGY_SPREADS = 8.0
 """Largest deviation of a frame's energy per atom from the median of all, in robust spreads."""
 
 
+class Finding(NamedTuple):
+    """One frame.
+
+    Attributes
+    ----------
+    uid
+        Its content id.
+    kind
+        What sort of structure it is, or "".
+    formula
+        Its chemical formula.
+    atoms
+        How many it has.
+    energy
+        eV/atom beyond the fitted energies of its elements and the median of all; NaN if unknown.
+    force
+        Largest component in eV/Å; NaN if unknown.
+    reason
+        Why it should not be trained on; "" if it may.
+    """
+
+    uid: str
+    kind: str
+    formula: str
+    atoms: int
+    energy: float
+    force: float
+    reason: str
+
+
 @dataclass(frozen=True)
 class Audit:
     """What an audit found.
 
     Attributes
     ----------
-    kept
-        Index of each frame that is fit for training.
-    dropped
-        Reason by frame index.
+    findings
+        One for each frame, in their order.
+    notes
+        What is to be known of the set as a whole, a sentence each.
     """
 
-    kept: list[int]
-    dropped: dict[int, str]
+    findings: list[Finding]
+    notes: list[str]
+
+    @property
+    def kept(self) -> list[int]:
+        """Index of each frame that is fit for training."""
+        return [i for i, finding in enumerate(self.findings) if not finding.reason]
+
+    @property
+    def dropped(self) -> dict[int, str]:
+        """Reason by frame index."""
+        return {i: finding.reason for i, finding in enumerate(self.findings) if finding.reason}
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -45,7 +89,7 @@ class Audit:
         return dict(Counter(reason.split(":")[0] for reason in self.dropped.values()))
 
 
-def audit(frames: Sequence[Atoms]) -> Audit:
+def audit(frames: Iterable[Atoms]) -> Audit:
     """Find frames that should not be trained on.
 
     A frame is dropped when a label is missing or not finite, a force exceeds `MAX_FORCE`,
@@ -56,36 +100,62 @@ def audit(frames: Sequence[Atoms]) -> Audit:
     Parameters
     ----------
     frames
-        Labelled frames; ``info["engine_digest"]`` tells who labelled them.
+        Labelled frames, read once; ``info["engine_digest"]`` tells who labelled them.
 
     Raises
     ------
     DatasetError
-        If there are no frames, labels of several engines are mixed, or none is fit.
+        If there are no frames.
     """
-    if not frames:
-        raise DatasetError("the dataset holds no labelled frame: label some structures first")
-    engines = {atoms.info.get("engine_digest", "") for atoms in frames}
-    if len(engines) > 1:
-        raise DatasetError(
-            f"labels of {len(engines)} engines or settings are mixed "
-            f"({', '.join(sorted(engines))}): export one at a time"
-        )
-    dropped: dict[int, str] = {}
+    findings: list[Finding] = []
+    compositions: list[Composition] = []
+    energies: list[float] = []
+    engines: Counter[str] = Counter()
     seen: dict[str, int] = {}
     for i, atoms in enumerate(frames):
+        results = atoms.calc.results if atoms.calc is not None else {}
+        uid = Entry(atoms, "").uid
         reason = _reason(atoms)
-        uid = atoms.info.get("uid", "")
-        if reason is None and uid and uid in seen:
+        if reason is None and uid in seen:
             reason = f"duplicate: of frame {seen[uid]}"
         seen.setdefault(uid, i)
-        if reason:
-            dropped[i] = reason
-    sound = [i for i in range(len(frames)) if i not in dropped]
-    if not sound:
-        raise DatasetError(f"no frame is fit for training: {Audit([], dropped).reasons}")
-    dropped |= _energy_outliers(frames, sound)
-    return Audit([i for i in sound if i not in dropped], dropped)
+        force = float(np.abs(results["forces"]).max()) if "forces" in results else np.nan
+        kind, formula = str(atoms.info.get("kind", "")), atoms.get_chemical_formula()
+        findings.append(Finding(uid, kind, formula, len(atoms), np.nan, force, reason or ""))
+        compositions.append(atoms.symbols.formula.count())
+        energies.append(float(results.get("energy", np.nan)))
+        engines[str(atoms.info.get("engine_digest", ""))] += 1
+    if not findings:
+        raise DatasetError("the dataset holds no labelled frame: label some structures first")
+    found = Audit(findings, _notes(compositions, engines))
+    residuals = _residuals(found, compositions, np.array(energies))
+    for i, residual in enumerate(residuals):
+        findings[i] = findings[i]._replace(energy=float(residual))
+    return found
+
+
+def with_labels(atoms: Atoms, energy_key: str | None, forces_key: str | None) -> Atoms:
+    """Return a frame whose labels are where ASE looks, taken from where a file has them.
+
+    Parameters
+    ----------
+    atoms
+        A frame as read.
+    energy_key
+        Of ``atoms.info``, or None.
+    forces_key
+        Of ``atoms.arrays``, or None.
+    """
+    if energy_key is None and forces_key is None:
+        return atoms
+    labels = dict(atoms.calc.results) if atoms.calc is not None else {}
+    if energy_key in atoms.info:
+        labels["energy"] = atoms.info[energy_key]
+    if forces_key in atoms.arrays:
+        labels["forces"] = atoms.arrays[forces_key]
+    copy = atoms.copy()
+    copy.calc = SinglePointCalculator(copy, **labels)
+    return copy
 
 
 def missing_labels(atoms: Atoms) -> list[str]:
@@ -112,16 +182,47 @@ def _reason(atoms: Atoms) -> str | None:
     return None
 
 
-def _energy_outliers(frames: Sequence[Atoms], sound: Sequence[int]) -> dict[int, str]:
-    chosen = [frames[i] for i in sound]
-    references = fit_reference_energies(chosen)
-    energies = np.array([atoms.get_potential_energy() for atoms in chosen])
-    sizes = np.array([len(atoms) for atoms in chosen])
-    residual = (energies - composition_energies(chosen, references)) / sizes
-    residual -= np.median(residual)
-    limit = max(1.0, ENERGY_SPREADS * 1.4826 * float(np.median(np.abs(residual))))
-    return {
-        i: f"energy outlier: {deviation:+.2f} eV/atom"
-        for i, deviation in zip(sound, residual, strict=True)
-        if abs(deviation) > limit
-    }
+def _residuals(
+    found: Audit, compositions: Sequence[Composition], energies: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Energies per atom beyond the references; marks outliers, again without those found."""
+    sizes = np.array([sum(counts.values()) for counts in compositions])
+    while kept := found.kept:
+        references = fit_energies([compositions[i] for i in kept], energies[kept])
+        known = [set(counts) <= set(references) for counts in compositions]
+        residuals = np.full(len(energies), np.nan)
+        residuals[known] = energies[known] - composition_energies(
+            [counts for counts, is_known in zip(compositions, known, strict=True) if is_known],
+            references,
+        )
+        residuals /= sizes
+        residuals -= np.median(residuals[kept])
+        spread = 1.4826 * float(np.median(np.abs(residuals[kept])))
+        limit = max(1.0, ENERGY_SPREADS * spread)
+        outliers = [i for i in kept if abs(residuals[i]) > limit]
+        if not outliers:
+            return residuals
+        for i in outliers:
+            reason = f"energy outlier: {residuals[i]:+.2f} eV/atom"
+            found.findings[i] = found.findings[i]._replace(reason=reason)
+    return np.full(len(energies), np.nan)
+
+
+def _notes(compositions: Sequence[Composition], engines: Counter[str]) -> list[str]:
+    notes = []
+    if len(engines) > 1:
+        several = ", ".join(f"{digest or 'unknown'} ({n})" for digest, n in engines.items())
+        notes.append(
+            f"Labels of {len(engines)} engines or settings are mixed: {several}. Their energies "
+            "cannot be compared: train on those of one."
+        )
+    elif "" in engines:
+        notes.append("No frame says which engine and settings its labels are from.")
+    species = {symbol for counts in compositions for symbol in counts}
+    alone = {next(iter(counts)) for counts in compositions if sum(counts.values()) == 1}
+    if species - alone:
+        notes.append(
+            f"There is no isolated atom of {' and '.join(sorted(species - alone))}: reference "
+            "energies are fitted to the frames, so that only energy differences are learnt well."
+        )
+    return notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -43,10 +43,20 @@ class EngineChoice(Configuration):
 
 
 class Split(Configuration):
-    """Shares of the frames, trajectories kept whole; the rest is the training set."""
+    """Validation and test frames; the rest is the training set.
+
+    Attributes
+    ----------
+    val, test
+        Shares of the frames.
+    by
+        What stays whole: "trajectory"; "parent" is a structure with all disordered copies and
+        trajectories that were made from it; "frame" is a random split.
+    """
 
     val: float = Field(0.1, gt=0, lt=1)
     test: float = Field(0.1, gt=0, lt=1)
+    by: Literal["trajectory", "parent", "frame"] = "trajectory"
 
 
 class Recipe(Campaign):

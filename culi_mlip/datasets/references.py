@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+Composition = Mapping[str, int]
+"""Number of atoms by chemical symbol."""
+
+
+def composition(atoms: Atoms) -> dict[str, int]:
+    """Return the number of atoms by chemical symbol."""
+    return dict(atoms.symbols.formula.count())
 
 
 def fit_reference_energies(frames: Sequence[Atoms]) -> dict[str, float]:
     """Fit one energy an element, in eV/atom, to the total energies of labelled frames.
+
+    See `fit_energies`.
+    """
+    energies = [atoms.get_potential_energy() for atoms in frames]
+    return fit_energies([composition(atoms) for atoms in frames], energies)
+
+
+def fit_energies(compositions: Sequence[Composition], energies: ArrayLike) -> dict[str, float]:
+    """Fit one energy an element, in eV/atom.
 
     Least squares on E = Σ n_element E_element, each frame divided by its number of atoms, so
     that the residuals are energies per atom. Where compositions cannot tell elements apart
@@ -18,29 +35,30 @@ def fit_reference_energies(frames: Sequence[Atoms]) -> dict[str, float]:
 
     Parameters
     ----------
-    frames
-        Frames with energies.
+    compositions
+        Of each frame.
+    energies
+        Total energies in eV, shape (frames,).
 
     Returns
     -------
     dict
         Energy by chemical symbol, in alphabetical order.
     """
-    symbols = sorted({symbol for atoms in frames for symbol in atoms.symbols})
-    counts = _counts(frames, symbols)
+    symbols = sorted({symbol for counts in compositions for symbol in counts})
+    counts = _table(compositions, symbols)
     sizes = counts.sum(axis=1, keepdims=True)
-    energies = np.array([atoms.get_potential_energy() for atoms in frames])
-    solution, *_ = np.linalg.lstsq(counts / sizes, energies / sizes[:, 0], rcond=None)
+    solution, *_ = np.linalg.lstsq(counts / sizes, np.asarray(energies) / sizes[:, 0], rcond=None)
     return dict(zip(symbols, (float(e) for e in solution), strict=True))
 
 
 def composition_energies(
-    frames: Sequence[Atoms], references: Mapping[str, float]
+    compositions: Iterable[Composition], references: Mapping[str, float]
 ) -> NDArray[np.float64]:
     """Return Σ n_element E_element of each frame in eV."""
     symbols = sorted(references)
-    return _counts(frames, symbols) @ np.array([references[s] for s in symbols])
+    return _table(compositions, symbols) @ np.array([references[s] for s in symbols])
 
 
-def _counts(frames: Sequence[Atoms], symbols: Sequence[str]) -> NDArray[np.float64]:
-    return np.array([[(atoms.symbols == s).sum() for s in symbols] for atoms in frames], float)
+def _table(compositions: Iterable[Composition], symbols: Sequence[str]) -> NDArray[np.float64]:
+    return np.array([[counts.get(s, 0) for s in symbols] for counts in compositions], float)

@@ -65,7 +65,7 @@ class Store:
         with self._errors():
             # SQLite locks by itself; ASE's lock file would outlive a killed process.
             self._db = ase.db.connect(self.path, type="db", use_lock_file=False)
-            version = self._db.metadata.get("culi_mlip_store", 1 if len(self) else VERSION)
+            version = self._db.metadata.get("culi_mlip_store", 1)
             if version > VERSION:
                 raise DatasetError(
                     f"{self.path} is of a newer version of culi_mlip (store {version}, this one "
@@ -74,8 +74,9 @@ class Store:
             with self._db:
                 for index in _INDICES:
                     self._db.connection.execute(index)
-            if "culi_mlip_store" not in self._db.metadata:
-                self._db.metadata = {"culi_mlip_store": VERSION, "engines": {}}
+            if version < VERSION:
+                engines = {digest: self._first_engine(digest) for digest in self.digests()}
+                self._db.metadata = {"culi_mlip_store": VERSION, "engines": engines}
 
     def __len__(self) -> int:
         """Return the number of structures."""
@@ -151,6 +152,19 @@ class Store:
         """Return one structure, without labels."""
         with self._errors():
             return _bare(self._db.get_atoms(row_id))
+
+    def waiting_like(self, atoms: Atoms) -> list[int]:
+        """Return the row ids of unlabelled structures with the same composition."""
+        like: list[tuple[str, str, Any]] = [
+            (symbol, "=", number) for symbol, number in atoms.symbols.formula.count().items()
+        ]
+        like += [("natoms", "=", len(atoms))]
+        with self._errors():
+            return [
+                row.id
+                for state in ("pending", "failed")
+                for row in self._db.select([*like, ("status", "=", state)], include_data=False)
+            ]
 
     def start(self, row_ids: Iterable[int]) -> None:
         """Mark structures as running: their labels are begun once more."""
@@ -247,19 +261,36 @@ class Store:
         """Name and settings of the engines that labels are from, by digest."""
         return dict(self._db.metadata.get("engines", {}))
 
+    def parents(self) -> dict[str, str]:
+        """Return the content id of the structure that each was made from, where it has one."""
+        query = (
+            "SELECT uids.value, parents.value FROM text_key_values AS parents "
+            "JOIN text_key_values AS uids INDEXED BY culi_text "
+            "ON uids.id = parents.id AND uids.key = 'uid' WHERE parents.key = 'parent'"
+        )
+        with self._errors():
+            return dict(self._sql(query))
+
     def trajectories(self) -> set[str]:
         """Return the names of all trajectories in the store."""
         query = "SELECT DISTINCT value FROM text_key_values WHERE key = 'trajectory'"
         with self._errors():
             return {name for (name,) in self._sql(query)}
 
-    def frames(self) -> Iterator[Atoms]:
-        """Yield all labelled structures one at a time, in the order of their content ids.
+    def frames(self, engine_digest: str | None = None) -> Iterator[Atoms]:
+        """Yield labelled structures one at a time, in the order of their content ids.
 
         Each has a calculator with the labels, and ``info`` with uid, kind, engine,
         engine_digest and, where it has them, parent and trajectory.
+
+        Parameters
+        ----------
+        engine_digest
+            Engine and settings of the labels; by default of any.
         """
         for row in self._rows("done"):
+            if engine_digest not in (None, row.engine_digest):
+                continue
             atoms = row.toatoms()
             atoms.info = {key: row[key] for key in _INFO if row.get(key)}
             yield atoms
@@ -327,6 +358,11 @@ class Store:
             metadata = self._db.metadata
             self._db.metadata = metadata | {"engines": self.engines | {engine.digest: described}}
         return {"engine": engine.name, "engine_digest": engine.digest}
+
+    def _first_engine(self, digest: str) -> dict[str, Any]:
+        """What version 1 had in each row."""
+        row = next(self._db.select(engine_digest=digest, limit=1))
+        return {"name": row.engine, "settings": row.data["engine_settings"]}
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

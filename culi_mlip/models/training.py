@@ -19,7 +19,7 @@ from ase import Atoms
 
 from culi_mlip.datasets import fit_reference_energies
 from culi_mlip.datasets.audit import missing_labels
-from culi_mlip.datasets.references import composition_energies
+from culi_mlip.datasets.references import composition, composition_energies
 from culi_mlip.errors import DatasetError, ModelError, OutputError
 from culi_mlip.files import read_frames, read_json, write_json, write_text
 from culi_mlip.models.config import nequip_config
@@ -174,7 +174,7 @@ def _config(
         )
     references = fit_reference_energies(train_frames)
     energies = np.array([atoms.get_potential_energy() for atoms in train_frames])
-    beyond = energies - composition_energies(train_frames, references)
+    beyond = energies - composition_energies(map(composition, train_frames), references)
     sizes = np.array([len(atoms) for atoms in train_frames])
     return nequip_config(
         settings,

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from culi_mlip.files import read_frames, read_json, write_bytes, write_text
 from culi_mlip.report import figures
 
-_STYLE = """
+STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #222; max-width: 60rem; margin: 2rem auto;
        padding: 0 1rem; }
 h1 { font-size: 1.7rem; margin-bottom: .3rem } h2 { font-size: 1.2rem; margin-top: 2.2rem }
@@ -73,23 +73,23 @@ def write_page(folder: str | os.PathLike[str]) -> Path:
             }
         ),
         "<h2>How good is the potential?</h2>",
-        _image(drawn["parity"], "Predictions against the reference on frames never seen."),
+        image(drawn["parity"], "Predictions against the reference on frames never seen."),
         _errors_table(evaluation),
-        _image(drawn["learning_curve"], "Validation errors during training."),
+        image(drawn["learning_curve"], "Validation errors during training."),
         "<h2>What it was trained on</h2>",
         _dataset_table(card),
         _reference_line(card),
         "<h2>Lithium on Cu(100) in motion</h2>",
-        _image(
+        image(
             drawn["snapshots"],
             f"First and last frame of {md['nvt_time_ps']:g} ps at {md['temperature_K']:g} K: "
             "from the side and from above (Cu copper, Li violet).",
         ),
         "<div class=pair>",
-        _image(drawn["nvt"], "Thermostatted run."),
-        _image(drawn["nve"], "Run without thermostat: the conserved energy shows the drift."),
+        image(drawn["nvt"], "Thermostatted run."),
+        image(drawn["nve"], "Run without thermostat: the conserved energy shows the drift."),
         "</div>",
-        _image(drawn["heights"], "Where the atoms were, averaged over the thermostatted run."),
+        image(drawn["heights"], "Where the atoms were, averaged over the thermostatted run."),
         "<h2>What next</h2>",
         _next_steps(root.resolve().name),
     ]
@@ -98,7 +98,7 @@ def write_page(folder: str | os.PathLike[str]) -> Path:
         page,
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width'><title>Lithium on copper</title>"
-        f"<style>{_STYLE}</style><body>{''.join(sections)}</body></html>\n",
+        f"<style>{STYLE}</style><body>{''.join(sections)}</body></html>\n",
     )
     return page
 
@@ -132,7 +132,8 @@ def _columns(path: Path) -> dict[str, Any]:
     return {name: np.atleast_1d(table[name]) for name in table.dtype.names or ()}
 
 
-def _image(figure: Figure, caption: str) -> str:
+def image(figure: Figure, caption: str) -> str:
+    """Return a figure in HTML, its picture within."""
     data = base64.b64encode(figures.png(figure)).decode()
     text = html.escape(caption)
     return (
@@ -146,7 +147,8 @@ def _tiles(values: Mapping[str, str]) -> str:
     return f"<div class=tiles>{tiles}</div>"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table in HTML."""
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
@@ -156,7 +158,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _errors_table(errors: Sequence[Mapping[str, Any]]) -> str:
-    return _table(
+    return table(
         ["kind", "frames", "energy MAE (meV/atom)", "force MAE (meV/Å)", "stress MAE (GPa)"],
         [
             [
@@ -173,7 +175,7 @@ def _errors_table(errors: Sequence[Mapping[str, Any]]) -> str:
 
 def _dataset_table(card: Mapping[str, Any]) -> str:
     rows = [[kind, *counts.values()] for kind, counts in card["frames_by_kind"].items()]
-    return _table(
+    return table(
         ["kind", "training", "validation", "test"], [*rows, ["all", *card["frames"].values()]]
     )
 

@@ -7,6 +7,8 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from culi_mlip.datasets import audit, composition_energies, fit_reference_energies
+from culi_mlip.datasets.audit import with_labels
+from culi_mlip.datasets.references import composition
 from culi_mlip.errors import DatasetError
 from culi_mlip.structures import bulk, rattled
 
@@ -43,22 +45,22 @@ def test_each_kind_of_bad_frame_is_dropped_for_its_reason():
     }
 
 
-def test_mixed_engines_and_empty_sets_are_refused():
+def test_mixed_engines_and_missing_isolated_atoms_are_noted():
     other = frame(1)
     other.info["engine_digest"] = "e1"
-    with pytest.raises(DatasetError, match="2 engines"):
-        audit([frame(0), other])
+    mixed, alone = audit([frame(0), other]).notes
+    assert "Labels of 2 engines or settings are mixed: e0 (1), e1 (1)" in mixed
+    assert "no isolated atom of Cu" in alone
+
+
+def test_empty_sets_are_refused():
     with pytest.raises(DatasetError, match="no labelled frame"):
         audit([])
 
 
 def test_noisy_real_frames_lose_their_worst(real_data):
     frames = ase.io.read(real_data / "licu" / "iter0_DFT_evaluated_fitting.ALL.xyz", index=":")
-    for atoms in frames:
-        labels = {"energy": atoms.info.get("REF_energy"), "forces": atoms.arrays.get("REF_forces")}
-        atoms.calc = SinglePointCalculator(
-            atoms, **{k: v for k, v in labels.items() if v is not None}
-        )
+    frames = [with_labels(atoms, "REF_energy", "REF_forces") for atoms in frames]
     found = audit(frames)
     assert 0 < len(found.kept) < len(frames)
     kept = [frames[i] for i in found.kept]
@@ -78,7 +80,7 @@ def test_reference_energies_recover_a_known_composition_law():
         frames.append(atoms)
     assert fit_reference_energies(frames) == pytest.approx(truth, abs=1e-5)
     np.testing.assert_allclose(
-        composition_energies(frames, truth),
+        composition_energies(map(composition, frames), truth),
         [a.get_potential_energy() for a in frames],
         atol=1e-5,
     )

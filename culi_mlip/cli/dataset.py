@@ -1,0 +1,200 @@
+"""``culi-mlip dataset``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+DATA = click.argument("data", type=click.Path(path_type=Path), default=Path("data"))
+DIGEST = click.option("--engine-digest", metavar="DIGEST",
+                      help="Take the labels of this engine and settings only.")  # fmt: skip
+MIXED = click.option("--mixed", is_flag=True, help="Mix labels of several engines or settings.")
+
+
+@click.group("dataset")
+def command() -> None:
+    """What a dataset holds, and the files that are made of it.
+
+    \b
+    Example:
+      culi-mlip dataset status data/
+      culi-mlip dataset audit data/
+      culi-mlip dataset split data/ --by parent
+      culi-mlip dataset export data/ --out frames.extxyz
+      culi-mlip dataset card data/
+    """
+
+
+@command.command("status")
+@DATA
+@click.option("--check", is_flag=True, help="Read every row and look for what is wrong.")
+def status(data: Path, check: bool) -> None:
+    """Count the structures of DATA by kind and state; say why some failed."""
+    from collections import Counter
+
+    from culi_mlip.cli import console
+    from culi_mlip.datasets import open_store
+    from culi_mlip.datasets.store import STATES
+    from culi_mlip.errors import DatasetError
+
+    store = open_store(data)
+    counts = store.counts()
+    rows = [[kind, *(str(n[state]) for state in STATES)] for kind, n in sorted(counts.items())]
+    totals = [str(sum(n[state] for n in counts.values())) for state in STATES]
+    console.table(["kind", *STATES], [*rows, ["all", *totals]])
+    for digest, number in store.digests().items():
+        described = store.engines[digest]
+        console.out.print(f"{number} labels of {described['name']}, settings {digest}")
+    for host, number in store.hosts().items():
+        console.out.print(f"{number} labels made on {host}", markup=False)
+    for reason, number in Counter(store.failures().values()).most_common(5):
+        console.out.print(f"{number} failed: {reason}", markup=False)
+    if check:
+        wrong = store.check()
+        if wrong:
+            raise DatasetError(f"{store.path}: {'; '.join(wrong[:5])} ({len(wrong)} in all)")
+        console.out.print("Nothing is wrong in the store.")
+
+
+@command.command("audit")
+@click.argument("source", type=click.Path(path_type=Path), default=Path("data"))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("audit"),
+    show_default=True,
+    help="Folder of the report.",
+)
+@click.option(
+    "--energy-key",
+    metavar="NAME",
+    help="Where the file has its energies, such as REF_energy.  [default: where ASE looks]",
+)
+@click.option("--forces-key", metavar="NAME", help="Where the file has its forces.")  # fmt: skip
+def audit_command(source: Path, out: Path, energy_key: str | None, forces_key: str | None) -> None:
+    """Look for frames that should not be trained on, in a dataset or in a structure file.
+
+    The folder gets audit.html (histograms by kind, and a picture of each frame that is unfit) and
+    audit.csv, a row a frame.
+
+    \b
+    Example:
+      culi-mlip dataset audit data/
+      culi-mlip dataset audit frames.xyz --energy-key REF_energy --forces-key REF_forces
+    """
+    from collections.abc import Iterable
+
+    from ase import Atoms
+
+    from culi_mlip.cli import console
+    from culi_mlip.datasets import audit, open_store
+    from culi_mlip.datasets.audit import with_labels
+    from culi_mlip.files import read_frames
+    from culi_mlip.report.audit import write_audit
+
+    def frames() -> Iterable[Atoms]:
+        if source.is_dir():
+            return open_store(source).frames()
+        return [with_labels(atoms, energy_key, forces_key) for atoms in read_frames(source)]
+
+    found = audit(frames())
+    page = write_audit(found, frames(), out)
+    console.table(
+        ["", "frames"],
+        [["fit", str(len(found.kept))], *([r, str(n)] for r, n in found.reasons.items())],
+    )
+    for note in found.notes:
+        console.out.print(note, markup=False)
+    console.out.print(f"Report: {page}")
+
+
+@command.command("split")
+@DATA
+@click.option("--val", type=float, default=0.1, show_default=True, help="Share of validation.")
+@click.option("--test", type=float, default=0.1, show_default=True, help="Share of test.")
+@click.option(
+    "--by",
+    type=click.Choice(["trajectory", "parent", "frame"]),
+    default="trajectory",
+    show_default=True,
+    help="What is kept whole.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the split.")
+@DIGEST
+@MIXED
+def split_command(
+    data: Path,
+    val: float,
+    test: float,
+    by: Literal["trajectory", "parent", "frame"],
+    seed: int,
+    engine_digest: str | None,
+    mixed: bool,
+) -> None:  # fmt: skip
+    """Split the labelled frames of DATA anew; show what a random split would hide.
+
+    Writes train, val and test.extxyz and the dataset card. The errors are those of a quick
+    model of energies, cross-validated with each way of grouping: where the random one is far below
+    the others, test frames of a random split are near-copies of training frames.
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.configuration import parse
+    from culi_mlip.datasets import export_parts, leakage, open_store
+    from culi_mlip.datasets.export import frame_groups
+    from culi_mlip.datasets.recipe import Split
+    from culi_mlip.runs import locked
+
+    split = parse(Split, {"val": val, "test": test, "by": by}, "split")
+    store = open_store(data)
+    with locked(data):
+        built = export_parts(data, split=split, seed=seed, engine_digest=engine_digest, mixed=mixed)
+    groupings = {
+        way: frame_groups(store, way, engine_digest)[0] for way in ("trajectory", "parent")
+    }
+    errors = leakage(list(store.frames(engine_digest)), groupings, seed=seed)
+    console.table(
+        ["split by", "groups", "energy error (meV/atom)"],
+        [
+            ["frame (random)", str(len(groupings["parent"])), f"{1000 * errors['random']:.2f}"],
+            *(
+                [way, str(len(set(groups))), f"{1000 * errors[way]:.2f}"]
+                for way, groups in groupings.items()
+            ),
+        ],
+    )
+    frames = built.card["frames"]
+    console.out.print(", ".join(f"{n} {part}" for part, n in frames.items()) + f" frames: {data}")
+
+
+@command.command("export")
+@DATA
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Extended XYZ file.  [default: DATA/all.extxyz]"
+)
+@DIGEST
+@MIXED
+def export_command(
+    data: Path, out: Path | None, engine_digest: str | None, mixed: bool
+) -> None:  # fmt: skip
+    """Write all labelled frames of DATA to one extended XYZ file, as they are."""
+    from culi_mlip.cli import console
+    from culi_mlip.datasets import export_frames
+
+    out = out or data / "all.extxyz"
+    number = export_frames(data, out, engine_digest=engine_digest, mixed=mixed)
+    console.out.print(f"{number} frames: {out}")
+
+
+@command.command("card")
+@DATA
+def card_command(data: Path) -> None:
+    """Print the dataset card of DATA, in Markdown; card.json is for machines."""
+    from culi_mlip.errors import DatasetError
+    from culi_mlip.files import read_text
+
+    path = data / "card.md"
+    if not path.is_file():
+        raise DatasetError(f"{data} holds no dataset card: run culi-mlip dataset split {data}")
+    click.echo(read_text(path))

@@ -1,0 +1,88 @@
+"""The report of an audit: histograms by kind, and pictures of what is unfit."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from matplotlib.figure import Figure
+
+from culi_mlip.datasets.audit import Audit, Finding
+from culi_mlip.files import write_text
+from culi_mlip.report.figures import ACCENT, INK, contact_sheet
+from culi_mlip.report.page import STYLE, image, table
+
+MOST_PICTURES = 24
+
+
+def write_audit(found: Audit, frames: Iterable[Atoms], out: str | os.PathLike[str]) -> Path:
+    """Write ``audit.html`` and ``audit.csv``.
+
+    Parameters
+    ----------
+    found
+        What the audit found.
+    frames
+        The frames, read once.
+    out
+        The folder.
+
+    Returns
+    -------
+    Path
+        Of the page.
+    """
+    folder = Path(out)
+    shown: list[tuple[str, Atoms]] = []
+    for i, atoms in enumerate(frames):
+        if i in found.dropped and len(shown) < MOST_PICTURES:
+            shown.append((f"{i}: {found.findings[i].formula}\n{found.dropped[i]}", atoms))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow([*Finding._fields])
+    writer.writerows(found.findings)
+    write_text(folder / "audit.csv", text.getvalue())
+    page = folder / "audit.html"
+    write_text(page, _page(found, shown))
+    return page
+
+
+def histograms(found: Audit) -> Figure:
+    """Return histograms of energies and largest forces of each kind of structure."""
+    kinds = sorted({finding.kind for finding in found.findings})
+    figure = Figure(figsize=(9, 1.1 + 1.3 * len(kinds)), layout="constrained")
+    grid = figure.subplots(len(kinds), 2, squeeze=False, sharex="col")
+    for row, kind in zip(grid, kinds, strict=True):
+        members = [f for f in found.findings if f.kind == kind and not f.reason]
+        for axes, values in zip(
+            row, ([f.energy for f in members], [f.force for f in members]), strict=True
+        ):
+            axes.hist(np.array(values), bins=40, color=ACCENT)
+            axes.set_yticks([])
+        row[0].set_ylabel(f"{kind or 'all'}\n({len(members)})", color=INK, rotation=0, ha="right")
+    grid[-1][0].set_xlabel("energy beyond the elements' (eV/atom)")
+    grid[-1][1].set_xlabel("largest force component (eV/Å)")
+    return figure
+
+
+def _page(found: Audit, shown: list[tuple[str, Atoms]]) -> str:
+    reasons = [["fit for training", len(found.kept)], *map(list, found.reasons.items())]
+    sections = [
+        f"<h1>Audit of {len(found.findings)} frames</h1>",
+        table(["", "frames"], reasons),
+        *(f"<p class=caution>{html.escape(note)}</p>" for note in found.notes),
+        image(histograms(found), "Frames that are fit, by kind."),
+    ]
+    if shown:
+        sections.append(f"<h2>Unfit{f', the first {len(shown)}' * (len(shown) > 23)}</h2>")
+        sections.append(image(contact_sheet(shown, columns=4), "From the side and from above."))
+    return (
+        "<!doctype html><html lang=en><head><meta charset=utf-8><title>Audit</title>"
+        f"<style>{STYLE}</style></head><body>{''.join(sections)}</body></html>\n"
+    )

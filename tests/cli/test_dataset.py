@@ -1,0 +1,107 @@
+"""``culi-mlip dataset`` and ``culi-mlip label``: what they write, and what they refuse."""
+
+import csv
+import fcntl
+import shutil
+import sqlite3
+
+import ase.io
+import pytest
+
+from culi_mlip.datasets import Store
+from culi_mlip.structures import Entry, bulk
+from tests.cli.test_wrong_input import assert_one_line
+
+
+@pytest.fixture
+def data(tiny_data, tmp_path):
+    return shutil.copytree(tiny_data, tmp_path / "data")
+
+
+def test_status_counts_and_checks(culi, data):
+    done = culi("dataset", "status", data, "--check")
+    assert done.returncode == 0, done.stderr
+    assert ["bulk", "0", "0", "9", "0"] in [line.split() for line in done.stdout.splitlines()]
+    assert "9 labels of emt" in done.stdout
+    assert "Nothing is wrong" in done.stdout
+
+
+def test_export_split_and_card(culi, data):
+    assert culi("dataset", "export", data).returncode == 0
+    assert len(ase.io.read(data / "all.extxyz", index=":")) == 9
+    done = culi("dataset", "split", data, "--by", "parent", "--val", "0.3", "--test", "0.3")
+    assert done.returncode == 0, done.stderr
+    assert "parent" in done.stdout
+    card = culi("dataset", "card", data).stdout
+    assert "A structure and all that was made from it are in one part" in card
+    groups = {}
+    for part in ("train", "val", "test"):
+        for atoms in ase.io.read(data / f"{part}.extxyz", index=":"):
+            root = atoms.info.get("parent", atoms.info["uid"])
+            groups.setdefault(root, set()).add(part)
+    assert len(groups) == 3
+    assert all(len(parts) == 1 for parts in groups.values())
+
+
+def test_audit_of_a_dataset_and_of_a_file(culi, data, tmp_path):
+    for source in (data, data / "train.extxyz"):
+        done = culi("dataset", "audit", source, "--out", "report")
+        assert done.returncode == 0, done.stderr
+        rows = list(csv.DictReader((tmp_path / "report" / "audit.csv").open()))
+        assert rows[0]["formula"] == "Cu4"
+        assert "base64" in (tmp_path / "report" / "audit.html").read_text()
+
+
+def test_labels_of_vasp_are_added(culi, real_data, tmp_path):
+    (tmp_path / "settings.yaml").write_text("functional: pbe\n")
+    files = real_data / "vasp" / "*" / "vasprun.xml*"
+    done = culi("label", "add", "data", "--vasprun", files, "--settings", "settings.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "1 of 3 files accepted, 3 frames" in done.stdout
+    assert done.stdout.count("Refused:") == 2
+
+
+@pytest.mark.parametrize("action", ["status", "split", "export"])
+def test_folder_without_a_store(culi, tmp_path, action):
+    (tmp_path / "empty").mkdir()
+    assert_one_line(culi("dataset", action, "empty"), "empty holds no store.db")
+
+
+def test_wrong_inputs(culi, data, tmp_path):
+    assert_one_line(culi("dataset", "card", tmp_path), "holds no dataset card")
+    assert_one_line(culi("dataset", "audit", "missing.xyz"), "missing.xyz does not exist")
+    assert_one_line(culi("dataset", "split", data, "--val", "1.5"), "split, val")
+    assert_one_line(culi("dataset", "export", data, "--engine-digest", "e0"), "no label is of")
+    assert_one_line(culi("label", "add", "new", "--vasprun", "runs/*"), "no file is named runs/*")
+    (tmp_path / "OUTCAR").write_text("nothing of VASP")
+    refused = culi("label", "add", "new", "--vasprun", "OUTCAR")
+    assert refused.returncode == 2
+    assert "is neither a vasprun.xml nor an OUTCAR" in refused.stdout
+    assert not (tmp_path / "new").exists()
+
+
+def test_labels_of_two_engines_are_not_mixed_unless_asked(culi, data):
+    store = Store(data / "store.db")
+    store.add([Entry(bulk("Li"), "bulk")])
+    (row_id,) = store.pending()
+    from culi_mlip.reference import get_engine
+
+    store.label(row_id, {"energy": -1.9, "forces": [[0, 0, 0]]}, get_engine("chgnet"))
+    assert_one_line(culi("dataset", "export", data), "of 2 engines or settings")
+    assert culi("dataset", "export", data, "--mixed").returncode == 0
+    assert len(ase.io.read(data / "all.extxyz", index=":")) == 10
+
+
+def test_store_of_a_newer_version(culi, data):
+    with sqlite3.connect(data / "store.db") as connection:
+        connection.execute(
+            "UPDATE information SET value = replace(value, '\"culi_mlip_store\": 2', "
+            "'\"culi_mlip_store\": 99') WHERE name = 'metadata'"
+        )
+    assert_one_line(culi("dataset", "status", data), "store 99", "update culi_mlip")
+
+
+def test_two_campaigns_on_one_store(culi, data, tmp_path):
+    with (data / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert_one_line(culi("dataset", "split", data), "another process is working in")
