@@ -22,6 +22,7 @@ _COMMANDS = {
     "circuit": "circuit",
     "evaluate": "evaluate",
     "md": "md",
+    "melt-quench": "melt_quench",
     "quickstart": "quickstart",
 }
 """Module of each command, in the order of the help page."""
@@ -55,6 +56,7 @@ def group(debug: bool) -> None:
     culi-mlip circuit fisher                    the quantum layer's analyses
     culi-mlip evaluate run/ data/test.extxyz    its errors
     culi-mlip md slab.xyz --model run/          molecular dynamics
+    culi-mlip melt-quench interface.xyz         melt, cool and choose frames
     """
 
 

@@ -11,8 +11,14 @@ import pickle
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, InvalidStateError, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    InvalidStateError,
+    ProcessPoolExecutor,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -157,6 +163,7 @@ class SlurmExecutor(Executor):
         self.folder = Path(folder).absolute() / "jobs"
         head, *rest = job_script.split("\n", 1)
         self._script = "\n".join([head + _REST.rstrip(), *rest, "", "{{command}}", ""])
+        _check_script(job_script)
         self._jobs: dict[Future[Any], str] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -205,6 +212,9 @@ class SlurmExecutor(Executor):
         while not self._closed.wait(PATROL):
             with self._lock:
                 jobs = dict(self._jobs)
+            if not self._executor._task_scheduler._process.is_alive():
+                self._break(jobs)
+                return
             queued = _queued_jobs()
             if queued is None:  # the controller does not answer: ask again
                 continue
@@ -224,6 +234,12 @@ class SlurmExecutor(Executor):
                         )
             missed = gone
 
+    def _break(self, jobs: Iterable[Future[Any]]) -> None:
+        """End all futures: executorlib's thread dies of a job that SLURM does not take."""
+        for future in jobs:
+            with contextlib.suppress(InvalidStateError):
+                future.set_exception(BrokenExecutor("SLURM did not take a job: see above"))
+
     def _number(self, name: str) -> int | None:
         from executorlib.standalone.hdf import get_queue_id
 
@@ -231,6 +247,18 @@ class SlurmExecutor(Executor):
             number: int | None = get_queue_id(str(self.folder / f"{name}_i.h5"))
             return number
         return None
+
+
+def _check_script(job_script: str) -> None:
+    """Ask SLURM whether it would take a job."""
+    script = job_script.replace("{{cores}}", "1").rstrip() + "\ntrue\n"
+    command = ["sbatch", "--test-only"]
+    answer = subprocess.run(command, input=script, capture_output=True, text=True, check=False)  # noqa: S603
+    if answer.returncode:
+        raise EngineError(
+            f"SLURM does not take the job ({' '.join(answer.stderr.split())}): mend the job "
+            "script, or ask whether SLURM runs"
+        )
 
 
 def _queued_jobs() -> set[int] | None:

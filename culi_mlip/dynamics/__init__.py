@@ -2,5 +2,15 @@
 
 from culi_mlip.dynamics.analysis import energy_drift, height_profile, lost_atoms
 from culi_mlip.dynamics.md import MDResult, run_md
+from culi_mlip.dynamics.melt_quench import Schedule, choose_frames, melt_quench
 
-__all__ = ["MDResult", "energy_drift", "height_profile", "lost_atoms", "run_md"]
+__all__ = [
+    "MDResult",
+    "Schedule",
+    "choose_frames",
+    "energy_drift",
+    "height_profile",
+    "lost_atoms",
+    "melt_quench",
+    "run_md",
+]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import ase.io
 import numpy as np
@@ -21,6 +20,7 @@ from ase.md.md import MolecularDynamics
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from ase.md.verlet import VelocityVerlet
 
+from culi_mlip.dynamics.thermostats import conserved_energy, set_state, state
 from culi_mlip.errors import CuliError
 from culi_mlip.files import atomic_path, output_errors, write_frames
 from culi_mlip.runs import is_finished, run_folder
@@ -131,7 +131,7 @@ def run_md(
     if n_steps < 1:
         raise CuliError(f"time {time} ps is shorter than the time step of {timestep} fs")
     inputs = {
-        "structure": _digest(atoms),
+        "structure": structure_digest(atoms),
         "model": model,
         "temperature_K": temperature,
         "time_ps": time,
@@ -146,7 +146,27 @@ def run_md(
         trial.calc = calculator
         trial.get_potential_energy()  # what the potential refuses leaves no folder behind
         with run_folder(folder, "md", inputs):
-            _run(atoms, calculator, folder, n_steps, inputs, progress)
+            rng = np.random.default_rng(seed)
+            moving = with_velocities(trial, temperature, rng)
+            if ensemble == "nve":
+                dynamics: MolecularDynamics = VelocityVerlet(moving, timestep * units.fs)
+            else:
+                dynamics = Bussi(
+                    moving,
+                    timestep=timestep * units.fs,
+                    temperature_K=temperature,
+                    taut=THERMOSTAT_TIME * units.fs,
+                    rng=rng,
+                )
+            integrate(
+                dynamics,
+                folder,
+                n_steps,
+                stride=stride,
+                rng=rng,
+                hottest=10 * temperature + 3000,
+                progress=progress,
+            )
     return MDResult(folder, read_log(folder / "log.csv"))
 
 
@@ -157,32 +177,57 @@ def read_log(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return {name: np.array([float(row[name]) for row in rows]) for name in LOG_COLUMNS}
 
 
-def _run(
-    atoms: Atoms,
-    calculator: Calculator,
+def with_velocities(atoms: Atoms, temperature: float, rng: np.random.Generator) -> Atoms:
+    """Draw velocities at a temperature in K where a structure has none; return it."""
+    if not atoms.get_momenta().any():
+        MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng, force_temp=True)
+        if not atoms.constraints:
+            Stationary(atoms)
+    return atoms
+
+
+def integrate(
+    dynamics: MolecularDynamics,
     folder: Path,
     n_steps: int,
-    inputs: Mapping[str, Any],
+    *,
+    stride: int,
+    rng: np.random.Generator,
+    hottest: float,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    rng = np.random.default_rng(inputs["seed"])
-    moving = atoms.copy()
-    moving.calc = calculator
-    if not moving.get_momenta().any():
-        MaxwellBoltzmannDistribution(
-            moving, temperature_K=inputs["temperature_K"], rng=rng, force_temp=True
-        )
-        if not moving.constraints:
-            Stationary(moving)
-    dynamics = _dynamics(moving, inputs, rng)
-    recorder = _Recorder(folder, moving, dynamics, rng)
+    """Run to a number of steps from the last state in a folder; write trajectory, log and state.
+
+    Parameters
+    ----------
+    dynamics
+        The run, at its beginning.
+    folder
+        An open run folder.
+    n_steps
+        Steps in all.
+    stride
+        Steps between frames, lines and states.
+    rng
+        What the run draws from.
+    hottest
+        Temperature in K beyond which it has diverged.
+    progress
+        Called with (steps done, steps in all) after each frame.
+
+    Raises
+    ------
+    CuliError
+        If the energy diverges.
+    """
+    moving = dynamics.atoms
+    recorder = _Recorder(folder, dynamics, rng)
     recorder.restore()
-    limit = 10 * inputs["temperature_K"] + 3000
     if dynamics.nsteps == 0:
         recorder.record()
     while dynamics.nsteps < n_steps:
-        dynamics.run(min(inputs["stride"], n_steps - dynamics.nsteps))
-        if not moving.get_temperature() < limit:
+        dynamics.run(min(stride, n_steps - dynamics.nsteps))
+        if not moving.get_temperature() < hottest:
             raise CuliError(
                 f"the run diverged before step {dynamics.nsteps} "
                 f"({moving.get_temperature():.0f} K): shorten the time step or train the "
@@ -192,23 +237,8 @@ def _run(
         if progress:
             progress(dynamics.nsteps, n_steps)
     final = moving.copy()
-    final.info = {"time_ps": n_steps * inputs["timestep_fs"] / 1000}
+    final.info = {"time_ps": n_steps * dynamics.dt / (1000 * units.fs)}
     write_frames(folder / "final.extxyz", [final])
-
-
-def _dynamics(
-    atoms: Atoms, inputs: Mapping[str, Any], rng: np.random.Generator
-) -> MolecularDynamics:
-    timestep = inputs["timestep_fs"] * units.fs
-    if inputs["ensemble"] == "nve":
-        return VelocityVerlet(atoms, timestep=timestep)
-    return Bussi(
-        atoms,
-        timestep=timestep,
-        temperature_K=inputs["temperature_K"],
-        taut=THERMOSTAT_TIME * units.fs,
-        rng=rng,
-    )
 
 
 class _Recorder:
@@ -218,10 +248,8 @@ class _Recorder:
     off. So the trajectory of a continued run is that of an unbroken one.
     """
 
-    def __init__(
-        self, folder: Path, atoms: Atoms, dynamics: MolecularDynamics, rng: np.random.Generator
-    ) -> None:
-        self.folder, self.atoms, self.dynamics, self.rng = folder, atoms, dynamics, rng
+    def __init__(self, folder: Path, dynamics: MolecularDynamics, rng: np.random.Generator) -> None:
+        self.folder, self.atoms, self.dynamics, self.rng = folder, dynamics.atoms, dynamics, rng
         self.files = [folder / "trajectory.extxyz", folder / "log.csv"]
 
     def restore(self) -> None:
@@ -232,14 +260,9 @@ class _Recorder:
                 with output_errors(file):
                     file.write_text(start)
             return
-        with np.load(state_file) as state:
-            self.atoms.positions = state["positions"]
-            self.atoms.set_momenta(state["momenta"], apply_constraint=False)
-            self.dynamics.nsteps = int(state["step"])
-            self.rng.bit_generator.state = json.loads(str(state["rng"]))
-            if isinstance(self.dynamics, Bussi):
-                self.dynamics.transferred_energy = float(state["transferred_energy"])
-            for file, length in zip(self.files, state["lengths"], strict=True):
+        with np.load(state_file) as saved:
+            set_state(self.dynamics, self.rng, saved)
+            for file, length in zip(self.files, saved["lengths"], strict=True):
                 with output_errors(file):
                     os.truncate(file, int(length))
 
@@ -247,7 +270,6 @@ class _Recorder:
         """Write the present frame, its log line, and the state."""
         potential = float(self.atoms.get_potential_energy())
         kinetic = float(self.atoms.get_kinetic_energy())
-        transferred = float(getattr(self.dynamics, "transferred_energy", 0.0))
         time_ps = self.dynamics.get_time() / (1000 * units.fs)
         values = [
             self.dynamics.nsteps,
@@ -256,7 +278,7 @@ class _Recorder:
             potential,
             kinetic,
             potential + kinetic,
-            potential + kinetic - transferred,
+            conserved_energy(self.dynamics, potential + kinetic),
         ]
         frame = self.atoms.copy()
         frame.info = {"time_ps": round(time_ps, 6)}
@@ -267,18 +289,12 @@ class _Recorder:
             with output_errors(file), file.open("a") as stream:
                 stream.write(content)
         with atomic_path(self.folder / "state.npz") as temporary:
-            np.savez(
-                temporary,
-                positions=self.atoms.positions,
-                momenta=self.atoms.get_momenta(),
-                step=self.dynamics.nsteps,
-                rng=json.dumps(self.rng.bit_generator.state),
-                transferred_energy=transferred,
-                lengths=[file.stat().st_size for file in self.files],
-            )
+            lengths = [file.stat().st_size for file in self.files]
+            np.savez(temporary, **state(self.dynamics, self.rng), lengths=lengths)
 
 
-def _digest(atoms: Atoms) -> str:
+def structure_digest(atoms: Atoms) -> str:
+    """Return a short name of a structure with its velocities, for the record."""
     content = hashlib.sha256()
     for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.get_momenta()):
         content.update(np.ascontiguousarray(array).tobytes())

@@ -38,6 +38,12 @@ def cell(tmp_path):
     [
         (["build-dataset", "missing.yaml", "--out", "new"], "missing.yaml does not exist"),
         (["train", "missing", "--out", "new"], "missing/train.extxyz does not exist"),
+        (["build-dataset", "--engine", "vsap", "--out", "new"], "unknown engine 'vsap'"),
+        (["build-dataset", "--job-script", "no.sh", "--out", "new"], "no.sh does not exist"),
+        (["melt-quench", "missing.xyz", "--out", "new"], "missing.xyz does not exist"),
+        (["melt-quench", "--engine", "no", "--out", "new"], "'no' is no path of a model"),
+        (["melt-quench", "--to", "700", "--out", "new"], "would heat"),
+        (["melt-quench", "--engine", "emt", "--out", "new"], "emt"),
         (["evaluate", "missing", "missing.xyz"], "missing.xyz does not exist"),
         (["md", "missing.xyz", "--model", "missing", "--out", "new"], "missing.xyz does not exist"),
     ],

@@ -5,6 +5,7 @@ import random
 import subprocess
 import time
 from collections import Counter
+from concurrent.futures import BrokenExecutor
 
 import pytest
 from ase.calculators.emt import EMT
@@ -16,7 +17,7 @@ from culi_mlip.structures import Entry, bulk, rattled
 from tests.conftest import need
 from tests.slurm import missing_programs, slurm
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("slurm")]
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,19 @@ def test_same_call_finds_the_job_that_another_process_left(two_nodes, tmp_path):
     assert executors._queued_jobs() <= before, "no second job"
     assert 0 <= future.result(timeout=120) < 1
     second.shutdown()
+
+
+def test_job_script_that_slurm_refuses_is_said(two_nodes, tmp_path):
+    with pytest.raises(EngineError, match=r"does not take the job.*[Ii]nvalid partition"):
+        executors.SlurmExecutor(tmp_path, "#!/bin/bash\n#SBATCH --partition=none\n")
+
+
+def test_job_that_slurm_refuses_breaks_the_executor(two_nodes, tmp_path, monkeypatch):
+    monkeypatch.setattr(executors, "PATROL", 0.5)
+    executor = executors.SlurmExecutor(tmp_path)
+    executor._script = executor._script.replace("#SBATCH", "#SBATCH --partition=none\n#SBATCH", 1)
+    with pytest.raises(BrokenExecutor, match="SLURM did not take a job"):
+        executor.submit(os.getenv, "HOME").result(timeout=60)
 
 
 def test_no_slurm_is_said(tmp_path, monkeypatch):

@@ -1,0 +1,252 @@
+"""Melt-quench: hold a structure hot, cool it at a constant rate, take decorrelated frames."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator
+from ase.geometry import find_mic
+from numpy.typing import NDArray
+
+from culi_mlip.dynamics.md import MDResult, integrate, read_log, structure_digest, with_velocities
+from culi_mlip.dynamics.thermostats import NoseHoover
+from culi_mlip.errors import CuliError, EngineError
+from culi_mlip.runs import is_finished, run_folder
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Temperatures of a melt-quench.
+
+    Attributes
+    ----------
+    hold
+        Temperature of the melt in K.
+    to
+        Temperature at the end in K.
+    rate
+        Of cooling in K/ps.
+    hold_time
+        Length of the hold in ps.
+    timestep
+        In fs.
+    period
+        Of the temperature's oscillation under the thermostat in fs. Windows of that length have
+        the temperature that is asked for, however few the atoms are; VASP's SMASS = 0 has 40
+        steps, too slow for a quench of a small cell.
+    """
+
+    hold: float = 600.0
+    to: float = 10.0
+    rate: float = 250.0
+    hold_time: float = 1.0
+    timestep: float = 2.0
+    period: float = 16.0
+
+    def __post_init__(self) -> None:
+        for name in ("hold", "to", "rate", "timestep", "period"):
+            if not getattr(self, name) > 0:
+                raise CuliError(f"{name} is {getattr(self, name)}: give a positive number")
+        if self.hold_time < 0:
+            raise CuliError(f"hold_time is {self.hold_time}: give no negative number")
+        if self.period < 5 * self.timestep:
+            raise CuliError(f"period is {self.period} fs: give at least five time steps")
+        if self.to > self.hold:
+            raise CuliError(f"the quench from {self.hold} to {self.to} K would heat: swap them")
+
+    @property
+    def hold_steps(self) -> int:
+        """Steps at the first temperature."""
+        return round(1000 * self.hold_time / self.timestep)
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return self.hold_steps + round(1000 * (self.hold - self.to) / self.rate / self.timestep)
+
+    def temperature(self, step: int) -> float:
+        """Return the temperature in K of the step after so many."""
+        cooled = max(0, step - self.hold_steps) * self.timestep * self.rate / 1000
+        return max(self.hold - cooled, self.to)
+
+
+def melt_quench(
+    atoms: Atoms,
+    calculator: Calculator,
+    schedule: Schedule,
+    *,
+    out: str | os.PathLike[str],
+    stride: int = 5,
+    seed: int = 0,
+    model: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> MDResult:
+    """Hold and cool a structure under a Nosé-Hoover chain, or continue a run that was killed.
+
+    The paper's: 600 K to 10 K at 250 K/ps, time step 2 fs (Laskaris et al. 2026, section 3.2).
+    The step that was reached sets the temperature: a continued ramp never starts again.
+
+    Parameters
+    ----------
+    atoms
+        The structure; its constraints are obeyed and its velocities kept, if it has any.
+    calculator
+        The potential or reference engine.
+    schedule
+        Temperatures.
+    out
+        The run folder.
+    stride
+        Steps between frames, log lines and points to continue from.
+    seed
+        Of the velocities.
+    model
+        Name of the potential, for the record.
+    progress
+        Called with (steps done, steps in all).
+
+    Returns
+    -------
+    MDResult
+
+    Raises
+    ------
+    CuliError
+        If an argument is out of range, the folder holds another run, or the energy diverges.
+    """
+    if stride < 1:
+        raise CuliError(f"stride is {stride}: give at least 1")
+    inputs = {
+        "structure": structure_digest(atoms),
+        "model": model,
+        **{name: getattr(schedule, name) for name in schedule.__dataclass_fields__},
+        "stride": stride,
+        "seed": seed,
+    }
+    folder = Path(out)
+    if not is_finished(folder, inputs):
+        moving = atoms.copy()
+        moving.calc = calculator
+        try:
+            moving.get_potential_energy()  # what the potential refuses leaves no folder behind
+        except CuliError:
+            raise
+        except Exception as error:  # an engine may refuse in any way
+            raise EngineError(
+                f"{model or 'the potential'} cannot compute {atoms.get_chemical_formula()} "
+                f"({type(error).__name__}: {error})"
+            ) from error
+        with run_folder(folder, "melt-quench", inputs):
+            rng = np.random.default_rng(seed)
+            dynamics = NoseHoover(
+                with_velocities(moving, schedule.hold, rng),
+                schedule.timestep * units.fs,
+                schedule.temperature,
+                schedule.period * units.fs,
+            )
+            integrate(
+                dynamics,
+                folder,
+                schedule.steps,
+                stride=stride,
+                rng=rng,
+                hottest=10 * schedule.hold + 3000,
+                progress=progress,
+            )
+    return MDResult(folder, read_log(folder / "log.csv"))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Frames of a trajectory for labelling.
+
+    Attributes
+    ----------
+    frames
+        Their indices.
+    correlation
+        Frames within which energies forget each other.
+    n_duplicates
+        How many were left out as too like another.
+    explanation
+        Why there are fewer than were asked for; "" if there are not.
+    """
+
+    frames: list[int]
+    correlation: int
+    n_duplicates: int
+    explanation: str
+
+
+def choose_frames(
+    trajectory: Sequence[Atoms],
+    energies: NDArray[np.float64],
+    count: int,
+    *,
+    distance: float = 0.1,
+) -> Chosen:
+    """Choose frames that are decorrelated and not alike, evenly over a trajectory.
+
+    Parameters
+    ----------
+    trajectory
+        Its frames.
+    energies
+        Potential energy of each frame, shape (frames,).
+    count
+        How many are asked for.
+    distance
+        Root mean square displacement in Å within which two frames are near-duplicates.
+
+    Returns
+    -------
+    Chosen
+    """
+    correlation = correlation_length(energies)
+    apart = range(0, len(trajectory), correlation)
+    kept: list[int] = []
+    for i in apart:
+        if all(_displacement(trajectory[i], trajectory[j]) > distance for j in kept):
+            kept.append(i)
+    n_duplicates = len(apart) - len(kept)
+    chosen = kept
+    if len(kept) > count:
+        chosen = [kept[round(k)] for k in np.linspace(0, len(kept) - 1, count)]
+    explanation = ""
+    if len(kept) < count:
+        explanation = (
+            f"{count} frames were asked for, there are {len(kept)}: of {len(trajectory)} frames "
+            f"{len(apart)} are decorrelated (every {correlation}.), {n_duplicates} of those are "
+            f"within {distance:g} Å of another; run for longer, or lower the distance"
+        )
+    return Chosen(chosen, correlation, n_duplicates, explanation)
+
+
+def correlation_length(values: NDArray[np.float64]) -> int:
+    """Return twice the integrated autocorrelation time of a series, in its steps, at least 1.
+
+    A trend, such as a quench's, is taken off first; the sum ends where the autocorrelation first
+    falls below zero.
+    """
+    n = len(values)
+    if n < 4:
+        return 1
+    steps = np.arange(n)
+    rest = values - np.polyval(np.polyfit(steps, values, 2), steps)
+    if not rest.any():
+        return 1
+    correlation = np.correlate(rest, rest, "full")[n - 1 :] / (rest @ rest)
+    end = int(np.argmax(correlation < 0)) or n
+    return max(1, round(1 + 2 * float(correlation[1:end].sum())))
+
+
+def _displacement(a: Atoms, b: Atoms) -> float:
+    """Root mean square displacement between two frames in Å, less that of the whole."""
+    difference, _ = find_mic(a.positions - b.positions, a.cell, a.pbc)
+    difference -= difference.mean(axis=0)
+    return float(np.sqrt((difference**2).sum(axis=1).mean()))

@@ -1,0 +1,126 @@
+"""Melt-quench: temperatures, conservation, continuation to the last bit, choice of frames."""
+
+import numpy as np
+import pytest
+from ase import units
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
+from ase.md.nose_hoover_chain import NoseHooverChainNVT
+
+from culi_mlip.dynamics import Schedule, choose_frames, energy_drift, melt_quench
+from culi_mlip.dynamics.md import with_velocities
+from culi_mlip.dynamics.melt_quench import correlation_length
+from culi_mlip.dynamics.thermostats import NoseHoover
+from culi_mlip.errors import CuliError
+from culi_mlip.files import read_frames
+from culi_mlip.structures import bulk, rattled, slab
+
+COPPER = bulk("Cu", cubic=True, repeat=(3, 3, 3))
+
+
+def test_schedule_is_the_papers():
+    schedule = Schedule(hold_time=0.5)
+    assert schedule.hold_steps == 250
+    assert schedule.steps - schedule.hold_steps == 1180
+    assert [schedule.temperature(n) for n in (0, 250, 251, 1430)] == [600, 600, 599.5, 10]
+    assert schedule.temperature(2000) == 10
+
+
+def test_chain_is_ases_at_constant_temperature():
+    """Same positions as ASE's own chain of the same time constant."""
+    ours, theirs = (with_velocities(_copper(), 300, np.random.default_rng(0)) for _ in range(2))
+    period = 80 * units.fs
+    NoseHoover(ours, 2 * units.fs, lambda n: 300, period).run(20)
+    damping = period / (np.sqrt(2) * np.pi)
+    NoseHooverChainNVT(theirs, 2 * units.fs, 300, damping, tloop=4).run(20)
+    np.testing.assert_allclose(ours.positions, theirs.positions, atol=1e-12)
+
+
+def _copper():
+    atoms = COPPER.copy()
+    atoms.calc = EMT()
+    return atoms
+
+
+def test_temperature_follows_the_ramp_and_the_hold_conserves(tmp_path):
+    schedule = Schedule(hold=600, to=100, rate=500, hold_time=1.0)
+    atoms = rattled(COPPER, 0.15, seed=0)
+    log = melt_quench(atoms, EMT(), schedule, out=tmp_path, stride=1).log
+    target = np.array([schedule.temperature(int(n)) for n in log["step"]])
+    late = log["step"] > 200
+    windows = np.array_split(np.flatnonzero(late), late.sum() // 25)  # 50 fs
+    ratios = [log["temperature_K"][w].mean() / target[w].mean() for w in windows]
+    assert np.abs(np.array(ratios) - 1).max() < 0.05
+    hold = (log["step"] > 100) & (log["step"] < schedule.hold_steps)
+    drift = energy_drift(log["time_ps"][hold], log["conserved_eV"][hold], len(atoms))
+    assert abs(drift) < 1e-3
+
+
+def test_held_atoms_stay_and_the_others_have_the_temperature(tmp_path):
+    atoms = slab("Cu", (1, 0, 0), thickness=8, free_layers=None).repeat((3, 3, 1))
+    height = atoms.positions[:, 2]
+    atoms.set_constraint(FixAtoms(np.flatnonzero(height < height.mean())))
+    assert 0 < len(atoms.constraints[0].index) < len(atoms)
+    result = melt_quench(atoms, EMT(), Schedule(300, 300, hold_time=1.0), out=tmp_path)
+    late = result.log["temperature_K"][len(result.log["step"]) // 3 :]
+    assert late.mean() == pytest.approx(300, rel=0.06)
+    last = read_frames(result.final)[0]
+    fixed = atoms.constraints[0].index
+    np.testing.assert_allclose(last.positions[fixed], atoms.positions[fixed], atol=1e-8)
+
+
+def test_killed_run_continues_to_the_last_bit_and_the_ramp_goes_on(tmp_path):
+    # Cold enough that EMT's neighbour list, whose age tells in the last bit, is never renewed.
+    schedule = Schedule(hold=100, to=50, rate=500, hold_time=0.04)
+    whole = melt_quench(COPPER, EMT(), schedule, out=tmp_path / "whole", stride=3)
+
+    class Killed(BaseException):
+        pass
+
+    for after in (9, 30, 51):  # in the hold, and in the ramp
+
+        def die(done, total, after=after):
+            if done >= after:
+                raise Killed
+
+        with pytest.raises(Killed):
+            melt_quench(COPPER, EMT(), schedule, out=tmp_path / "broken", stride=3, progress=die)
+    again = melt_quench(COPPER, EMT(), schedule, out=tmp_path / "broken", stride=3)
+    for name in ("trajectory.extxyz", "log.csv", "final.extxyz"):
+        assert (again.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
+def test_frames_are_decorrelated_and_the_shortfall_is_explained():
+    frames = [rattled(COPPER, 0.2, seed=i // 2) for i in range(40)]  # each one twice
+    energies = np.tile([1.0, -1.0], 20)
+    chosen = choose_frames(frames, energies, 50)
+    assert chosen.correlation == 1
+    assert chosen.frames == list(range(0, 40, 2))
+    assert chosen.n_duplicates == 20
+    assert "50 frames were asked for, there are 20" in chosen.explanation
+    few = choose_frames(frames, energies, 5)
+    assert few.frames == [0, 10, 20, 28, 38]
+    assert few.explanation == ""
+
+
+def test_correlation_length_of_a_known_process():
+    """x' = a x + noise forgets with (1 + a) / (1 - a) steps; a quench's trend is not counted."""
+    rng = np.random.default_rng(1)
+    a, values = 0.8, [0.0]
+    for _ in range(20_000):
+        values.append(a * values[-1] + rng.normal())
+    series = np.array(values)
+    assert correlation_length(series) == pytest.approx((1 + a) / (1 - a), rel=0.15)
+    trend = 1e-3 * np.arange(len(series))
+    assert correlation_length(series + trend) == correlation_length(series)
+    assert correlation_length(np.zeros(10)) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [({"hold": 0}, "hold"), ({"rate": -1}, "rate"), ({"to": 700}, "would heat"),
+     ({"hold_time": -1}, "hold_time"), ({"timestep": 0}, "timestep"), ({"period": 4}, "period")],
+)  # fmt: skip
+def test_wrong_schedules_are_refused(wrong, word):
+    with pytest.raises(CuliError, match=word):
+        Schedule(**wrong)
