@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "calculator": {"models"},
     "dynamics": set(),
     "optimize": {"models", "calculator", "dynamics"},  # its core none, see below
-    "report": {"quantum", "models", "optimize"},  # the results of their analyses
+    "report": {"quantum", "datasets", "models", "optimize"},  # the results of their analyses
 }
 
 
