@@ -12,7 +12,7 @@ from ase.calculators.calculator import Calculator
 
 from culi_mlip.configuration import Configuration, parse
 from culi_mlip.errors import EngineError
-from culi_mlip.reference import chgnet, emt, vasp
+from culi_mlip.reference import chgnet, cp2k, emt, vasp
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class _Registered:
 
 ENGINES: Mapping[str, _Registered] = {
     "chgnet": _Registered(chgnet.TITLE, False, chgnet.CHGNetSettings, chgnet.make),
+    "cp2k": _Registered(cp2k.TITLE, True, cp2k.Cp2kSettings, cp2k.make),
     "vasp": _Registered(vasp.TITLE, True, vasp.VaspSettings, vasp.make),
     "emt": _Registered(emt.TITLE, False, emt.EMTSettings, emt.make),
 }

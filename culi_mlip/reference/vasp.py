@@ -5,7 +5,6 @@ Pseudopotentials and command come from ASE's configuration (VASP_PP_PATH, ASE_VA
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 import shutil
@@ -14,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 from ase import Atoms
 from ase.calculators.vasp import Vasp
 from ase.config import cfg
@@ -22,11 +20,9 @@ from pydantic import Field
 
 from culi_mlip.configuration import Configuration
 from culi_mlip.errors import EngineError
+from culi_mlip.reference.kpoints import kpoint_mesh, vacuum_axes
 
 TITLE = "VASP"
-
-MIN_VACUUM = 7.0
-"""Width of an empty layer in Å from which on it is vacuum."""
 
 
 class VaspSettings(Configuration):
@@ -232,32 +228,6 @@ def quench_values(
         "nsw": steps,
         "isif": 2,
     }
-
-
-def kpoint_mesh(atoms: Atoms, length: float = 32.0) -> tuple[int, int, int]:
-    """Return N_i = ⌈length / |a_i|⌉ for each cell vector, 1 along vacuum."""
-    vacuum = vacuum_axes(atoms)
-    sizes = atoms.cell.lengths()
-    # 1e-6: a cell vector of exactly length / N gives N, whatever its last digit
-    numbers = [
-        1 if i in vacuum else max(1, math.ceil(length / size - 1e-6))
-        for i, size in enumerate(sizes)
-    ]
-    return numbers[0], numbers[1], numbers[2]
-
-
-def vacuum_axes(atoms: Atoms) -> list[int]:
-    """Return the cell vectors along which there is an empty layer of `MIN_VACUUM` or more."""
-    heights = atoms.cell.volume / np.linalg.norm(
-        [np.cross(atoms.cell[(i + 1) % 3], atoms.cell[(i + 2) % 3]) for i in range(3)], axis=1
-    )
-    found = []
-    for axis, height in enumerate(heights):
-        places = np.sort(atoms.get_scaled_positions()[:, axis])
-        gaps = np.diff([*places, places[0] + 1])
-        if gaps.max() * height >= MIN_VACUUM:
-            found.append(axis)
-    return found
 
 
 def check_installation(settings: VaspSettings, symbols: Iterable[str]) -> None:

@@ -15,12 +15,8 @@ from ase.constraints import FixAtoms
 
 from culi_mlip.errors import EngineError, LabelError
 from culi_mlip.reference import VaspSettings, get_engine
-from culi_mlip.reference.vasp import (
-    StructureVasp,
-    kpoint_mesh,
-    quench_values,
-    vacuum_axes,
-)
+from culi_mlip.reference.kpoints import kpoint_mesh, vacuum_axes
+from culi_mlip.reference.vasp import StructureVasp, quench_values
 from culi_mlip.reference.vasp_outputs import accepted_frames, functional_name, read_vasp
 from culi_mlip.structures import interface
 

@@ -1,0 +1,78 @@
+"""CP2K really runs: bulk lithium and copper by r2SCAN, on small grids and meshes."""
+
+import shutil
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from culi_mlip.datasets.labelling import Label, attempt
+from culi_mlip.errors import EngineError
+from culi_mlip.reference import Cp2kSettings, get_engine
+from culi_mlip.reference.cp2k import input_text
+from culi_mlip.structures import slab
+from tests.conftest import need
+
+SMALL = {"cutoff": 250, "relative_cutoff": 40, "kpoint_length": 7}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    need("cp2k", "" if shutil.which("cp2k.psmp") else "there is no cp2k.psmp")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.timeout(1200)
+def test_lithium_repeats_and_its_stress_is_the_energys_derivative(here):
+    calculator = get_engine("cp2k", {"kpoint_length": 7}).calculator()
+
+    def strained(strain):
+        atoms = bulk("Li", "bcc", a=3.44 * (1 + strain))
+        atoms.calc = calculator
+        return atoms.get_potential_energy(), atoms
+
+    energy, atoms = strained(-0.03)
+    stress, forces = atoms.get_stress(), atoms.get_forces()
+    (low, _), (high, _), (again, _) = map(strained, (-0.04, -0.02, -0.03))
+    assert again == pytest.approx(energy, abs=1e-5)
+    assert np.abs(forces).max() < 1e-4
+    np.testing.assert_allclose(stress[:3], stress[0], rtol=1e-3)
+    # dE/dε of an isotropic strain is the volume times the trace of the stress.
+    derivative = (high - low) / 0.02
+    assert atoms.get_volume() / 0.97 * stress[:3].sum() == pytest.approx(derivative, rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_copper_has_forces_and_stress(here):
+    atoms = bulk("Cu", a=3.6)
+    (label,) = attempt("cp2k", Cp2kSettings(**SMALL).model_dump_json(), [atoms])
+    assert isinstance(label, Label), label
+    assert set(label.results) == {"energy", "forces", "stress"}
+    np.testing.assert_allclose(label.results["stress"][:3], label.results["stress"][0], atol=1e-4)
+
+
+def test_unconverged_electrons_are_no_label(here):
+    engine = get_engine("cp2k", SMALL | {"electronic_steps": 2})
+    atoms = bulk("Li", "bcc", a=3.44)
+    atoms.calc = engine.calculator()
+    with pytest.raises(EngineError, match="did not converge in 2 steps"):
+        atoms.get_potential_energy()
+
+
+def test_input_follows_the_structure():
+    copper = slab("Cu", (1, 0, 0), thickness=8, vacuum=10)
+    text = input_text(Cp2kSettings(), copper)
+    assert "MONKHORST-PACK 7 7 1" in text
+    assert f"ADDED_MOS {4 * len(copper)}" in text
+    assert "POTENTIAL GTH-SCAN-q11" in text
+    assert "Li" not in text
+    with pytest.raises(EngineError, match="no basis set and potential for Al"):
+        input_text(Cp2kSettings(), bulk("Al"))
+
+
+def test_no_cp2k_is_said(monkeypatch):
+    monkeypatch.setenv("ASE_CP2K_COMMAND", "mpiexec-of-nowhere cp2k")
+    with pytest.raises(EngineError, match="needs CP2K"):
+        get_engine("cp2k").calculator()
