@@ -13,9 +13,13 @@ from culi_mlip.datasets.export import BuiltDataset, export_parts
 from culi_mlip.datasets.labelling import Progress, label_pending, sample_trajectories
 from culi_mlip.datasets.recipe import Recipe
 from culi_mlip.datasets.store import Store
+from culi_mlip.errors import EngineError
 from culi_mlip.reference import Engine, get_engine
 from culi_mlip.runs import is_finished, run_folder
 from culi_mlip.structures import Entry, campaign
+
+MOST_IN_VAIN = 6
+"""How often in a row workers may die before they have labelled anything."""
 
 
 def build_dataset(
@@ -76,7 +80,9 @@ def _label(
     step: Callable[[str], Progress],
 ) -> None:
     """Label all structures and sample, with new workers where some died."""
-    while True:
+    in_vain = 0
+    while in_vain < MOST_IN_VAIN:
+        before = store.counts()
         with contextlib.suppress(BrokenExecutor), open_executor(workers, store.path.parent) as used:
             label_pending(
                 store,
@@ -102,3 +108,8 @@ def _label(
                     progress=step("Short molecular dynamics"),
                 )
             return
+        in_vain = in_vain + 1 if store.counts() == before else 0
+    raise EngineError(
+        f"workers died {in_vain} times in a row before they labelled anything: see what they "
+        "print, or how much memory one takes"
+    )

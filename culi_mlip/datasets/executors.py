@@ -40,7 +40,6 @@ JOB_SCRIPT = """\
 """What a job begins with by default."""
 
 _REST = """
-#SBATCH --job-name=NAME
 #SBATCH --chdir={{working_directory}}
 #SBATCH --output=job.out
 """
@@ -179,7 +178,7 @@ class SlurmExecutor(Executor):
         resources = {
             "cache_key": name,
             "cwd": str(self.folder / name),
-            "submission_template": self._script.replace("NAME", name),
+            "submission_template": self._script.replace("\n", f"\n#SBATCH --job-name={name}\n", 1),
         }
         submitter = os.environ.get("SLURM_JOB_ID")
         future: Future[Result] = self._executor.submit(

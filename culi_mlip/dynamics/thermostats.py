@@ -53,7 +53,7 @@ class NoseHoover(NoseHooverChainNVT):
         )
 
     def step(self) -> None:
-        """Move by one time step, at the temperature of its middle."""
+        """Move by one time step, at the temperature of its beginning."""
         chain = self._thermostat
         factor = units.kB * self.temperature(self.nsteps) / chain._kT
         if factor != 1.0:  # friction p/Q stays

@@ -1,6 +1,6 @@
 """From recipe to dataset: the same bytes on each run, labels that equal the engine's."""
 
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 
 import ase.io
 import numpy as np
@@ -13,6 +13,7 @@ from culi_mlip.errors import CuliError, EngineError, RecipeError
 from culi_mlip.reference import get_engine
 from culi_mlip.structures import campaign
 from culi_mlip.workflows import workflow
+from tests.conftest import TINY_RECIPE
 
 PARTS = ("train", "val", "test")
 
@@ -54,6 +55,17 @@ def test_trajectories_are_whole_and_a_second_run_gives_the_same_bytes(tmp_path):
     assert all(len(parts) == 3 and len(set(parts)) == 1 for parts in where.values())
     card = (first / "card.md").read_text()
     assert "stand-in for DFT" in card
+
+
+def test_workers_that_always_die_end_the_job(tmp_path, monkeypatch):
+    def dies(*_, **__):
+        raise BrokenExecutor("terminated abruptly")
+
+    monkeypatch.setattr("culi_mlip.datasets.build.sample_trajectories", dies)
+    content = TINY_RECIPE | {"sampling": {"kinds": ["bulk"], "steps": 2, "stride": 1}}
+    with pytest.raises(EngineError, match="died 6 times in a row"):
+        build_dataset(parse(Recipe, content, "test"), tmp_path / "d")
+    assert Store(tmp_path / "d" / "store.db").count("done") == 9
 
 
 def test_another_recipe_does_not_touch_a_dataset(tmp_path, tiny_recipe):

@@ -54,10 +54,13 @@ def test_sixty_structures_are_labelled_on_both_nodes(two_nodes, tmp_path):
 
 
 def test_call_runs_in_a_job_and_refuses_the_submit_node(two_nodes, tmp_path):
-    with executors.SlurmExecutor(tmp_path) as executor:
-        calls = [executor.submit(os.getenv, key) for key in ("SLURM_JOB_ID", "SLURMD_NODENAME")]
-        number, node = (call.result(timeout=120) for call in calls)
+    script = "#!/bin/bash\n#SBATCH --cpus-per-task=1\nexport MY_NAME=lithium\n"
+    with executors.SlurmExecutor(tmp_path, script) as executor:
+        keys = ("SLURM_JOB_ID", "SLURMD_NODENAME", "MY_NAME")
+        calls = [executor.submit(os.getenv, key) for key in keys]
+        number, node, mine = (call.result(timeout=120) for call in calls)
     assert number.isdigit()
+    assert mine == "lithium"
     assert node in ("n1", "n2")
     with pytest.raises(EngineError, match="should have been a SLURM job"):
         executors._in_job(os.getenv, None, "HOME")
