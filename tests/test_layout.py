@@ -13,10 +13,10 @@ MAY_IMPORT = {
     "structures": set(),
     "quantum": set(),
     "reference": {"structures"},
-    "datasets": {"structures", "reference"},
+    "dynamics": set(),
+    "datasets": {"structures", "reference", "dynamics"},
     "models": {"quantum", "datasets"},
     "calculator": {"models"},
-    "dynamics": set(),
     "optimize": {"models", "calculator", "dynamics"},  # its core none, see below
     "report": {"quantum", "datasets", "models", "optimize"},  # the results of their analyses
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from culi_mlip.datasets import Recipe
+    from culi_mlip.datasets.preview import Work
 
 
 @click.command("build-dataset")
@@ -46,8 +49,24 @@ if TYPE_CHECKING:
     help="File with the first lines of SLURM jobs: #SBATCH lines, modules.",
 )
 @click.option("--retry-failed", is_flag=True, help="Try failed structures once more.")
-@click.option("--dry-run", is_flag=True,
-              help="Count, draw and write the structures; label nothing.")  # fmt: skip
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Count, draw and write the structures, and count what is to be computed; compute nothing.",
+)
+@click.option(
+    "--step-seconds",
+    multiple=True,
+    metavar="[KIND=]SECONDS",
+    help="Of one energy with forces, for the cost that --dry-run prints. May be repeated.",
+)
+@click.option(
+    "--step-cores",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="On how many cores.",
+)
 def command(
     recipe: Path | None,
     out: Path,
@@ -58,6 +77,8 @@ def command(
     job_script: Path | None,
     retry_failed: bool,
     dry_run: bool,
+    step_seconds: tuple[str, ...],
+    step_cores: int,
 ) -> None:
     """Build structures, label them, audit and split them.
 
@@ -69,7 +90,8 @@ def command(
     Example:
       culi-mlip build-dataset workflows/quickstart.yaml --out data/
       culi-mlip build-dataset recipe.yaml --engine vasp --executor slurm --job-script vasp.sh
-      culi-mlip build-dataset workflows/cu_li_paper.yaml --dry-run
+      culi-mlip build-dataset workflows/cu_li_paper.yaml --dry-run --step-seconds 60 \
+        --step-seconds interface=300 --step-cores 32
     """
     from culi_mlip.cli import console
     from culi_mlip.datasets import Workers, build_dataset, load_recipe
@@ -81,8 +103,9 @@ def command(
     whole = load_recipe(recipe or workflow("quickstart.yaml"))
     if engine and engine != whole.engine.name:
         whole = whole.model_copy(update={"engine": EngineChoice(name=engine)})
+    seconds = _seconds(step_seconds, whole)
     if dry_run:
-        _dry_run(whole, out)
+        _dry_run(whole, out, seconds, step_cores)
         return
     who = Workers(executor, workers, per_job, read_text(job_script) if job_script else JOB_SCRIPT)
     with console.steps() as step:
@@ -102,7 +125,28 @@ def command(
     console.out.print(f"Dataset card: {built.folder / 'card.md'}")
 
 
-def _dry_run(recipe: Recipe, out: Path) -> None:
+def _seconds(values: tuple[str, ...], recipe: Recipe) -> dict[str, float]:
+    """Seconds of one step by kind of structure, "" for all others."""
+    from culi_mlip.errors import CuliError
+
+    kinds = sorted({part.kind for part in recipe.structures})
+    found = {}
+    for value in values:
+        kind, _, number = value.rpartition("=")
+        with suppress(ValueError):
+            found[kind] = float(number)
+        if not 0 < found.get(kind, 0.0) < inf or kind not in ("", *kinds):
+            raise CuliError(
+                f"--step-seconds {value}: give seconds, or KIND=SECONDS with a kind of the recipe "
+                f"({', '.join(kinds)})"
+            )
+    left_out = [kind for kind in kinds if kind not in found]
+    if found and left_out and "" not in found:
+        raise CuliError(f"--step-seconds: give seconds for {', '.join(left_out)} too")
+    return found
+
+
+def _dry_run(recipe: Recipe, out: Path, seconds: dict[str, float], cores: int) -> None:
     from culi_mlip.cli import console
     from culi_mlip.datasets.preview import preview, title
     from culi_mlip.files import write_bytes
@@ -124,10 +168,30 @@ def _dry_run(recipe: Recipe, out: Path) -> None:
             for row in found.counts
         ],
     )
-    if recipe.sampling:
-        console.out.print("Short molecular dynamics adds its frames to these.")
+    _print_work(found.work, recipe, seconds, cores)
     sheet = out / "contact_sheet.png"
     write_bytes(sheet, png(contact_sheet([(title(e), e.atoms) for e in found.examples])))
     console.out.print(f"Structures: {found.structures}")
     console.out.print(f"Table: {found.table}")
     console.out.print(f"Contact sheet: {sheet}")
+
+
+def _print_work(work: list[Work], recipe: Recipe, seconds: dict[str, float], cores: int) -> None:
+    from culi_mlip.cli import console
+
+    columns = ["task", "of", "structures", "steps", "frames", "published"]
+    rows = [
+        [w.task, w.kind, *map(str, (w.structures, w.steps, w.frames, w.published or "–"))]
+        for w in work
+    ]
+    costs = [w.steps * seconds.get(w.kind, seconds.get("", 0.0)) * cores / 3600 for w in work]
+    if seconds:
+        columns.append("core-hours")
+        rows = [[*row, f"{cost:,.0f}"] for row, cost in zip(rows, costs, strict=True)]
+    console.table(columns, rows)
+    total = f"{sum(w.steps for w in work):,} steps (energy with forces) of {recipe.engine.name}"
+    more = f"{sum(costs):,.0f} core-hours" if seconds else "--step-seconds tells their cost"
+    console.out.print(f"{total}: {more}.")
+    if recipe.relaxation:
+        n = recipe.relaxation.expected_steps
+        console.out.print(f"Relaxations are expected to need {n} steps each.")

@@ -51,6 +51,8 @@ def status(data: Path, check: bool) -> None:
         console.out.print(f"{number} labels made on {host}", markup=False)
     for reason, number in Counter(store.failures().values()).most_common(5):
         console.out.print(f"{number} failed: {reason}", markup=False)
+    for note, number in store.notes().items():
+        console.out.print(f"{number} labels: {note}", markup=False)
     if check:
         wrong = store.check()
         if wrong:

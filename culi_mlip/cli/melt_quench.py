@@ -10,6 +10,8 @@ import click
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
+    from culi_mlip.dynamics.melt_quench import OwnDynamics
+
 
 @click.command("melt-quench")
 @click.argument("structure", type=click.Path(path_type=Path), required=False)
@@ -50,8 +52,9 @@ def command(
 
     Without STRUCTURE, the smallest coherent interface of Li(100) on Cu(100) is built. A Nosé-Hoover
     chain holds the temperature and then cools. Killed at any moment, the same command continues;
-    the ramp never starts again. The folder gets trajectory.extxyz, log.csv, final.extxyz and
-    chosen.extxyz, decorrelated frames without near-duplicates.
+    the ramp never starts again. VASP runs its own MD, in steps/ below. The folder gets
+    trajectory.extxyz, log.csv, final.extxyz and chosen.extxyz, decorrelated frames without
+    near-duplicates.
 
     \b
     Example:
@@ -96,14 +99,15 @@ def command(
     console.out.print(f"{len(chosen.frames)} frames: {out / 'chosen.extxyz'}")
 
 
-def _calculator(engine: str) -> tuple[Calculator, str]:
-    """The calculator of a reference engine or of a model, and what identifies it."""
+def _calculator(engine: str) -> tuple[Calculator | OwnDynamics, str]:
+    """What drives the MD, of a reference engine or of a model, and what identifies it."""
     from culi_mlip.errors import EngineError
     from culi_mlip.reference import ENGINES, get_engine
 
     if engine in ENGINES:
         found = get_engine(engine)
-        return found.calculator(), f"{engine} {found.digest}"
+        calculator = found.calculator()  # says what is missing
+        return found.own_dynamics or calculator, f"{engine} {found.digest}"
     if not Path(engine).exists():
         raise EngineError(
             f"'{engine}' is no path of a model, and no engine: choose one of "

@@ -5,7 +5,7 @@ from culi_mlip.datasets.build import build_dataset
 from culi_mlip.datasets.executors import Workers, open_executor
 from culi_mlip.datasets.export import export_frames, export_parts, open_store
 from culi_mlip.datasets.imports import Imported, import_vasp
-from culi_mlip.datasets.labelling import label_pending, sample_trajectories
+from culi_mlip.datasets.labelling import label_pending
 from culi_mlip.datasets.leakage import leakage
 from culi_mlip.datasets.preview import Preview, preview
 from culi_mlip.datasets.recipe import Recipe, load_recipe
@@ -34,6 +34,5 @@ __all__ = [
     "open_executor",
     "open_store",
     "preview",
-    "sample_trajectories",
     "split_by_group",
 ]

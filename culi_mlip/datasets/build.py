@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 from culi_mlip.datasets.executors import LOCAL, Workers, open_executor
 from culi_mlip.datasets.export import BuiltDataset, export_parts
-from culi_mlip.datasets.labelling import Progress, label_pending, sample_trajectories
+from culi_mlip.datasets.labelling import Progress, label_pending
 from culi_mlip.datasets.recipe import Recipe
 from culi_mlip.datasets.store import Store
 from culi_mlip.errors import EngineError
 from culi_mlip.reference import Engine, get_engine
 from culi_mlip.runs import is_finished, run_folder
-from culi_mlip.structures import Entry, campaign
+from culi_mlip.structures import campaign
 
 MOST_IN_VAIN = 6
 """How often in a row workers may die before they have labelled anything."""
@@ -61,25 +61,23 @@ def build_dataset(
     inputs = recipe.model_dump(mode="json")
     folder = Path(out)
     is_finished(folder, inputs)  # refuses another recipe's
-    entries = list(campaign(recipe))
     with run_folder(folder, "build-dataset", inputs):
         store = Store(folder / "store.db")
-        store.add(entries)
+        store.add(campaign(recipe))
         if retry_failed:
             store.retry()
-        _label(store, entries, recipe, engine, workers, step)
+        _label(store, recipe, engine, workers, step)
         return export_parts(folder, split=recipe.split, seed=recipe.seed)
 
 
 def _label(
     store: Store,
-    entries: Sequence[Entry],
     recipe: Recipe,
     engine: Engine,
     workers: Workers,
     step: Callable[[str], Progress],
 ) -> None:
-    """Label all structures and sample, with new workers where some died."""
+    """Label all structures, with new workers where some died."""
     in_vain = 0
     while in_vain < MOST_IN_VAIN:
         before = store.counts()
@@ -87,26 +85,13 @@ def _label(
             label_pending(
                 store,
                 engine,
+                tasks=recipe.tasks,
+                seed=recipe.seed,
                 executor=used,
                 in_flight=workers.in_flight,
                 per_call=workers.per_job,
                 progress=step("Labelling structures"),
             )
-            if recipe.sampling:
-                starts = [
-                    e
-                    for e in entries
-                    if e.kind in recipe.sampling.kinds and "disorder" not in e.how
-                ]
-                sample_trajectories(
-                    store,
-                    starts,
-                    recipe.sampling,
-                    engine,
-                    seed=recipe.seed,
-                    executor=used,
-                    progress=step("Short molecular dynamics"),
-                )
             return
         in_vain = in_vain + 1 if store.counts() == before else 0
     raise EngineError(

@@ -235,6 +235,7 @@ class SlurmExecutor(Executor):
 
     def _break(self, jobs: Iterable[Future[Any]]) -> None:
         """End all futures: executorlib's thread dies of a job that SLURM does not take."""
+        self._executor._task_scheduler._future_queue = None  # or shutdown waits for that thread
         for future in jobs:
             with contextlib.suppress(InvalidStateError):
                 future.set_exception(BrokenExecutor("SLURM did not take a job: see above"))

@@ -217,7 +217,7 @@ def export_parts(
         "engine_digest": " + ".join(engines),
         "is_dft": all(e.is_dft for e in engines.values()),
         "caution": "; ".join(cautions) or None,
-        "notes": found.notes,
+        "notes": [*found.notes, *(f"{n} labels: {note}" for note, n in store.notes().items())],
         "units": {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³ (ASE sign and order)"},
         "seed": seed,
         "split_by": split.by,

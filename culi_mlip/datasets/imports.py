@@ -136,7 +136,7 @@ def waiting_twin(store: Store, atoms: Atoms) -> tuple[int, NDArray[np.int64]] | 
     """
     order = np.argsort(atoms.numbers, kind="stable")
     for row_id in store.waiting_like(atoms):
-        other = store.atoms(row_id)
+        other = store.entry(row_id).atoms
         if not np.allclose(other.cell, atoms.cell, atol=SAME):
             continue
         other_order = np.argsort(other.numbers, kind="stable")

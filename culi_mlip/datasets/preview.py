@@ -13,8 +13,9 @@ from typing import Any
 import ase.io
 import numpy as np
 
+from culi_mlip.datasets.recipe import Recipe, Task, tasks_of
 from culi_mlip.files import atomic_path
-from culi_mlip.structures import Campaign, Entry, campaign
+from culi_mlip.structures import Entry, campaign
 from culi_mlip.structures.campaign import face
 
 
@@ -44,6 +45,34 @@ class KindCount:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What the engine is to do for one kind of structure.
+
+    Attributes
+    ----------
+    kind
+        Of the structures.
+    task
+        "label", or a task of the recipe.
+    structures
+        How many there are.
+    steps
+        How often energies and forces are computed; of relaxations, how often that is expected.
+    frames
+        How many labelled frames that gives, or at most gives.
+    published
+        How many the publication has, or None.
+    """
+
+    kind: str
+    task: str
+    structures: int
+    steps: int
+    frames: int
+    published: int | None
+
+
+@dataclass(frozen=True)
 class Preview:
     """Counts of a recipe's structures, and some of them.
 
@@ -51,6 +80,8 @@ class Preview:
     ----------
     counts
         By kind, in the order of the recipe.
+    work
+        By kind and task.
     examples
         The first few ideal structures of each kind and element.
     structures
@@ -60,13 +91,14 @@ class Preview:
     """
 
     counts: list[KindCount]
+    work: list[Work]
     examples: list[Entry]
     structures: Path
     table: Path
 
 
 def preview(
-    recipe: Campaign,
+    recipe: Recipe,
     out: str | os.PathLike[str],
     *,
     examples: int = 3,
@@ -97,6 +129,7 @@ def preview(
     file, table = (Path(out) / f"structures.{suffix}" for suffix in ("extxyz", "csv"))
     sizes: dict[str, list[int]] = {}
     ids: dict[str, set[str]] = {}
+    tasks: dict[tuple[str, Task], set[str]] = {}
     shown: dict[tuple[Any, ...], list[Entry]] = {}
     with (
         atomic_path(file) as new_file,
@@ -109,6 +142,8 @@ def preview(
         for entry in campaign(recipe, progress=progress):
             sizes.setdefault(entry.kind, []).append(len(entry.atoms))
             ids.setdefault(entry.kind, set()).add(entry.uid)
+            for task in tasks_of(entry, recipe.tasks):
+                tasks.setdefault((entry.kind, task), set()).add(entry.uid)
             if "disorder" not in entry.how:
                 like = entry.kind, entry.how.get("symbols"), entry.how.get("adatom")
                 part = shown.setdefault(like, [])
@@ -131,7 +166,11 @@ def preview(
         )
         for kind, numbers in sizes.items()
     ]
-    return Preview(counts, [entry for part in shown.values() for entry in part], file, table)
+    work = [Work(kind, "label", n := len(found), n, n, None) for kind, found in ids.items()]
+    for (kind, task), found in tasks.items():
+        steps, frames = (len(found) * number for number in task.cost)
+        work.append(Work(kind, task.name, len(found), steps, frames, task.published))
+    return Preview(counts, work, [e for part in shown.values() for e in part], file, table)
 
 
 _COLUMNS = (

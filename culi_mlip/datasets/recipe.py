@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Literal
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from culi_mlip.configuration import Configuration, parse, read_yaml
-from culi_mlip.structures import Campaign
+from culi_mlip.dynamics import Schedule
+from culi_mlip.structures import Campaign, Entry
 
 
-class Sampling(Configuration):
+class Task(Configuration):
+    """What is computed for the ideal structures of some kinds besides their labels.
+
+    Attributes
+    ----------
+    kinds
+        Kinds of structures.
+    published
+        How many frames the publication has, to compare.
+    """
+
+    name: ClassVar[str]
+    kinds: tuple[str, ...]
+    published: int | None = None
+
+    @property
+    @abstractmethod
+    def cost(self) -> tuple[int, int]:
+        """Energies and forces that one structure needs, and most frames that it gives."""
+
+
+class Sampling(Task):
     """Short MD with the reference engine from the ideal structures of some kinds.
 
     Attributes
@@ -33,6 +57,86 @@ class Sampling(Configuration):
     timestep_fs: float = Field(2.0, gt=0)
     steps: int = Field(100, ge=1)
     stride: int = Field(20, ge=1)
+
+    name: ClassVar[str] = "md"
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        """As in `Task`."""
+        n = len(self.temperatures)
+        return n * (self.steps + 1), n * (self.steps // self.stride)
+
+
+class Relaxation(Task):
+    """Relaxation of the ideal structures of some kinds, constraints obeyed, in their cells.
+
+    Attributes
+    ----------
+    kinds
+        Kinds of structures.
+    force
+        Largest force on an atom at the end in eV/Å; the paper's.
+    steps
+        The most ionic steps.
+    keep
+        Which steps enter the dataset besides the first: the "last" one or "all".
+    expected_steps
+        Ionic steps of one relaxation, for estimates of cost.
+    """
+
+    kinds: tuple[str, ...] = ("slab", "vacancy", "adatom")
+    force: float = Field(0.03, gt=0)
+    steps: int = Field(200, ge=2)
+    keep: Literal["last", "all"] = "last"
+    expected_steps: int = Field(15, ge=1)
+
+    name: ClassVar[str] = "relaxation"
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        """As in `Task`."""
+        return self.expected_steps, 1 if self.keep == "last" else self.expected_steps - 1
+
+
+class MeltQuench(Task):
+    """Melt-quench from the ideal structures of some kinds; see `culi_mlip.dynamics.Schedule`.
+
+    Attributes
+    ----------
+    kinds
+        Kinds of structures.
+    frames
+        How many frames to keep of each, decorrelated and none alike.
+    hold, to, rate, hold_time, timestep, period
+        Of the schedule: K, K, K/ps, ps, fs, fs.
+    stride
+        Steps between the frames to choose from.
+    distance
+        Root mean square displacement in Å within which two frames are alike.
+    """
+
+    kinds: tuple[str, ...] = ("interface",)
+    frames: int = Field(50, ge=1)
+    hold: float = Field(600.0, gt=0)
+    to: float = Field(10.0, gt=0)
+    rate: float = Field(250.0, gt=0)
+    hold_time: float = Field(1.0, ge=0)
+    timestep: float = Field(2.0, gt=0)
+    period: float = Field(16.0, gt=0)
+    stride: int = Field(5, ge=1)
+    distance: float = Field(0.1, ge=0)
+
+    name: ClassVar[str] = "melt-quench"
+
+    @property
+    def schedule(self) -> Schedule:
+        """Its temperatures."""
+        return Schedule(self.hold, self.to, self.rate, self.hold_time, self.timestep, self.period)
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        """As in `Task`."""
+        return self.schedule.steps + 1, min(self.frames, self.schedule.steps // self.stride)
 
 
 class EngineChoice(Configuration):
@@ -64,17 +168,30 @@ class Recipe(Campaign):
 
     Attributes
     ----------
-    sampling
-        Short MD, or None.
+    relaxation, sampling, melt_quench
+        What is computed for structures besides their labels, or None.
     engine
         Who labels.
     split
         Shares of validation and test frames.
     """
 
+    relaxation: Relaxation | None = None
     sampling: Sampling | None = None
+    melt_quench: MeltQuench | None = None
     engine: EngineChoice = EngineChoice()
     split: Split = Split()
+
+    @property
+    def tasks(self) -> list[Task]:
+        """What is computed for structures besides their labels."""
+        return [task for task in (self.relaxation, self.sampling, self.melt_quench) if task]
+
+
+def tasks_of(entry: Entry, tasks: Iterable[Task]) -> list[Task]:
+    """Return the tasks that are meant for a structure: of its kind, and for ideal ones only."""
+    is_ideal = "disorder" not in entry.how
+    return [task for task in tasks if is_ideal and entry.kind in task.kinds]
 
 
 def load_recipe(path: str | os.PathLike[str]) -> Recipe:

@@ -148,10 +148,17 @@ class Store:
         with self._errors():
             return {row_id: int(deaths) for row_id, deaths in self._sql(query)}
 
-    def atoms(self, row_id: int) -> Atoms:
+    def entry(self, row_id: int) -> Entry:
         """Return one structure, without labels."""
         with self._errors():
-            return _bare(self._db.get_atoms(row_id))
+            row = self._db.get(row_id)
+        return Entry(
+            _bare(row.toatoms()),
+            row.kind,
+            parent=row.get("parent", ""),
+            trajectory=row.get("trajectory", ""),
+            how=row.data.get("how", {}),
+        )
 
     def waiting_like(self, atoms: Atoms) -> list[int]:
         """Return the row ids of unlabelled structures with the same composition."""
@@ -173,7 +180,13 @@ class Store:
                 self._update(row_id, "running", "tries")
 
     def label(
-        self, row_id: int, results: Mapping[str, Any], engine: Engine, host: str = ""
+        self,
+        row_id: int,
+        results: Mapping[str, Any],
+        engine: Engine,
+        *,
+        host: str = "",
+        note: str = "",
     ) -> None:
         """Store the labels of one structure.
 
@@ -187,9 +200,12 @@ class Store:
             Who made them.
         host
             The machine that did.
+        note
+            What is to be said of the label.
         """
         with self.transaction():
-            columns = self._engine(engine) | ({"host": host} if host else {})
+            said = {"host": host, "note": note}
+            columns = self._engine(engine) | {key: value for key, value in said.items() if value}
             atoms = labelled(self._db.get_atoms(row_id), results)
             self._db.update(row_id, atoms=atoms, status="done", **columns)
 
@@ -246,15 +262,11 @@ class Store:
 
     def digests(self) -> dict[str, int]:
         """Return how many labels there are of each engine and settings, by digest."""
-        query = "SELECT value, COUNT(*) FROM text_key_values WHERE key = 'engine_digest' GROUP BY 1"
-        with self._errors():
-            return dict(self._sql(query))
+        return self._values("engine_digest")
 
     def hosts(self) -> dict[str, int]:
         """Return how many labels each machine made."""
-        query = "SELECT value, COUNT(*) FROM text_key_values WHERE key = 'host' GROUP BY 1"
-        with self._errors():
-            return dict(self._sql(query))
+        return self._values("host")
 
     @property
     def engines(self) -> dict[str, dict[str, Any]]:
@@ -271,16 +283,10 @@ class Store:
         with self._errors():
             return dict(self._sql(query))
 
-    def trajectories(self) -> set[str]:
-        """Return the names of all trajectories in the store."""
-        query = "SELECT DISTINCT value FROM text_key_values WHERE key = 'trajectory'"
-        with self._errors():
-            return {name for (name,) in self._sql(query)}
-
     def frames(self, engine_digest: str | None = None) -> Iterator[Atoms]:
         """Yield labelled structures one at a time, in the order of their content ids.
 
-        Each has a calculator with the labels, and ``info`` with uid, kind, engine,
+        Each has no constraints, a calculator with the labels, and ``info`` with uid, kind, engine,
         engine_digest and, where it has them, parent and trajectory.
 
         Parameters
@@ -292,12 +298,17 @@ class Store:
             if engine_digest not in (None, row.engine_digest):
                 continue
             atoms = row.toatoms()
+            atoms.set_constraint()
             atoms.info = {key: row[key] for key in _INFO if row.get(key)}
             yield atoms
 
     def failures(self) -> dict[str, str]:
         """Return the reason of each failed structure by its content id."""
         return {row.uid: row.data.get("reason", "") for row in self._rows("failed")}
+
+    def notes(self) -> dict[str, int]:
+        """Return what is to be said of labels, each with the number of structures."""
+        return self._values("note")
 
     def check(self) -> list[str]:
         """Return what is wrong in the store: nothing, or a sentence each."""
@@ -319,6 +330,12 @@ class Store:
             elif row.status == "done":
                 wrong += _wrong_labels(row)
         return wrong
+
+    def _values(self, key: str) -> dict[str, int]:
+        """How many rows have each value of a key."""
+        query = "SELECT value, COUNT(*) FROM text_key_values WHERE key = ? GROUP BY 1"
+        with self._errors():
+            return dict(self._sql(query, key))
 
     def _update(self, row_id: int, state: str, *counted: str) -> None:
         """Change a row's state, and count up."""
@@ -384,14 +401,21 @@ _OF_STATE = "SELECT id FROM text_key_values WHERE key = 'status' AND value = ?"
 
 
 def labelled(atoms: Atoms, results: Mapping[str, Any]) -> Atoms:
-    """Return a bare copy of `atoms` that carries the labels and nothing else."""
+    """Return a bare copy of `atoms` that carries the labels."""
     copy = _bare(atoms)
     copy.calc = SinglePointCalculator(copy, **{k: results[k] for k in LABELS if k in results})
     return copy
 
 
 def _bare(atoms: Atoms) -> Atoms:
-    return Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    """A copy with its constraints and nothing else."""
+    return Atoms(
+        atoms.numbers,
+        positions=atoms.positions,
+        cell=atoms.cell,
+        pbc=atoms.pbc,
+        constraint=atoms.constraints,
+    )
 
 
 def _wrong_labels(row: Any) -> list[str]:

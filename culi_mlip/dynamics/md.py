@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import ase.io
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.md.bussi import Bussi
 from ase.md.md import MolecularDynamics
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
@@ -22,7 +23,7 @@ from ase.md.verlet import VelocityVerlet
 
 from culi_mlip.dynamics.thermostats import conserved_energy, set_state, state
 from culi_mlip.errors import CuliError
-from culi_mlip.files import atomic_path, output_errors, write_frames
+from culi_mlip.files import atomic_path, output_errors, write_frames, write_text
 from culi_mlip.runs import is_finished, run_folder
 
 Ensemble = Literal["nvt", "nve"]
@@ -271,26 +272,64 @@ class _Recorder:
         potential = float(self.atoms.get_potential_energy())
         kinetic = float(self.atoms.get_kinetic_energy())
         time_ps = self.dynamics.get_time() / (1000 * units.fs)
-        values = [
-            self.dynamics.nsteps,
-            time_ps,
-            float(self.atoms.get_temperature()),
-            potential,
-            kinetic,
-            potential + kinetic,
-            conserved_energy(self.dynamics, potential + kinetic),
-        ]
-        frame = self.atoms.copy()
-        frame.info = {"time_ps": round(time_ps, 6)}
-        text = StringIO()
-        ase.io.write(text, frame, format="extxyz")
-        line = ",".join(f"{v:.10g}" for v in values) + "\n"
-        for file, content in zip(self.files, (text.getvalue(), line), strict=True):
+        conserved = conserved_energy(self.dynamics, potential + kinetic)
+        line = _line(self.dynamics.nsteps, time_ps, self.atoms, potential, kinetic, conserved)
+        text = _text(self.atoms, self.atoms.calc.results, time_ps)
+        for file, content in zip(self.files, (text, line), strict=True):
             with output_errors(file), file.open("a") as stream:
                 stream.write(content)
         with atomic_path(self.folder / "state.npz") as temporary:
             lengths = [file.stat().st_size for file in self.files]
             np.savez(temporary, **state(self.dynamics, self.rng), lengths=lengths)
+
+
+def write_steps(folder: Path, frames: Sequence[Atoms], *, timestep: float, stride: int) -> None:
+    """Write trajectory, log and last frame of a run that an engine made by itself.
+
+    Parameters
+    ----------
+    folder
+        An open run folder.
+    frames
+        A labelled frame for each step, with `kinetic` and `conserved` energy (eV) in its info.
+    timestep
+        In fs.
+    stride
+        Steps between the frames that are written.
+    """
+    text, lines = [], [",".join(LOG_COLUMNS) + "\n"]
+    for step in range(0, len(frames), stride):
+        frame, time_ps = frames[step], step * timestep / 1000
+        results = frame.calc.results
+        kinetic, conserved = (frame.info[key] for key in ("kinetic", "conserved"))
+        lines.append(_line(step, time_ps, frame, results["energy"], kinetic, conserved))
+        text.append(_text(frame, results, time_ps))
+    write_text(folder / "log.csv", "".join(lines))
+    write_text(folder / "trajectory.extxyz", "".join(text))
+    last = frames[-1]
+    text_of_last = _text(last, last.calc.results, (len(frames) - 1) * timestep / 1000)
+    write_text(folder / "final.extxyz", text_of_last)
+
+
+def _line(
+    step: int, time_ps: float, atoms: Atoms, potential: float, kinetic: float, conserved: float
+) -> str:
+    temperature = 2 * kinetic / (units.kB * atoms.get_number_of_degrees_of_freedom())
+    total = potential + kinetic
+    values = (step, time_ps, temperature, potential, kinetic, total, conserved)
+    return ",".join(f"{v:.10g}" for v in values) + "\n"
+
+
+def _text(atoms: Atoms, results: Mapping[str, Any], time_ps: float) -> str:
+    """One frame with its labels, extended XYZ; the energy is the forces' own."""
+    frame = atoms.copy()
+    frame.info = {"time_ps": round(time_ps, 6)}
+    labels = {key: results[key] for key in ("energy", "forces", "stress") if key in results}
+    labels["energy"] = results.get("free_energy", results["energy"])
+    frame.calc = SinglePointCalculator(frame, **labels)
+    text = StringIO()
+    ase.io.write(text, frame, format="extxyz")
+    return text.getvalue()
 
 
 def structure_digest(atoms: Atoms) -> str:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from ase import Atoms, units
@@ -13,7 +14,14 @@ from ase.calculators.calculator import Calculator
 from ase.geometry import find_mic
 from numpy.typing import NDArray
 
-from culi_mlip.dynamics.md import MDResult, integrate, read_log, structure_digest, with_velocities
+from culi_mlip.dynamics.md import (
+    MDResult,
+    integrate,
+    read_log,
+    structure_digest,
+    with_velocities,
+    write_steps,
+)
 from culi_mlip.dynamics.thermostats import NoseHoover
 from culi_mlip.errors import CuliError, EngineError
 from culi_mlip.runs import is_finished, run_folder
@@ -67,7 +75,14 @@ class Schedule:
     @property
     def steps(self) -> int:
         """Steps in all."""
-        return self.hold_steps + round(1000 * (self.hold - self.to) / self.rate / self.timestep)
+        return sum(steps for steps, _, _ in self.stages)
+
+    @property
+    def stages(self) -> list[tuple[int, float, float]]:
+        """Steps, temperature at the beginning and temperature at the end of hold and ramp."""
+        cooling = round(1000 * (self.hold - self.to) / self.rate / self.timestep)
+        stages = [(self.hold_steps, self.hold, self.hold), (cooling, self.hold, self.to)]
+        return [stage for stage in stages if stage[0]]
 
     def temperature(self, step: int) -> float:
         """Return the temperature in K of the step after so many."""
@@ -75,9 +90,28 @@ class Schedule:
         return max(self.hold - cooled, self.to)
 
 
+class OwnDynamics(Protocol):
+    """MD that an engine runs by itself, such as VASP's."""
+
+    def __call__(
+        self,
+        atoms: Atoms,
+        folder: Path,
+        *,
+        stages: Sequence[tuple[int, float, float]],
+        timestep: float,
+        progress: Callable[[int, int], None],
+    ) -> list[Atoms]:
+        """Return a labelled frame for each step (fs), with `kinetic` and `conserved` in its info.
+
+        The structure brings its velocities; stages are steps and the temperatures (K) at their
+        ends. A part of the run that the folder holds is continued.
+        """
+
+
 def melt_quench(
     atoms: Atoms,
-    calculator: Calculator,
+    calculator: Calculator | OwnDynamics,
     schedule: Schedule,
     *,
     out: str | os.PathLike[str],
@@ -96,7 +130,8 @@ def melt_quench(
     atoms
         The structure; its constraints are obeyed and its velocities kept, if it has any.
     calculator
-        The potential or reference engine.
+        The potential or reference engine, or an engine's own MD, whose thermostat then has a
+        period of its own.
     schedule
         Temperatures.
     out
@@ -130,35 +165,57 @@ def melt_quench(
     }
     folder = Path(out)
     if not is_finished(folder, inputs):
-        moving = atoms.copy()
-        moving.calc = calculator
-        try:
-            moving.get_potential_energy()  # what the potential refuses leaves no folder behind
-        except CuliError:
-            raise
-        except Exception as error:  # an engine may refuse in any way
-            raise EngineError(
-                f"{model or 'the potential'} cannot compute {atoms.get_chemical_formula()} "
-                f"({type(error).__name__}: {error})"
-            ) from error
-        with run_folder(folder, "melt-quench", inputs):
-            rng = np.random.default_rng(seed)
-            dynamics = NoseHoover(
-                with_velocities(moving, schedule.hold, rng),
-                schedule.timestep * units.fs,
-                schedule.temperature,
-                schedule.period * units.fs,
-            )
-            integrate(
-                dynamics,
-                folder,
-                schedule.steps,
-                stride=stride,
-                rng=rng,
-                hottest=10 * schedule.hold + 3000,
-                progress=progress,
-            )
+        rng = np.random.default_rng(seed)
+        progress = progress or (lambda done, total: None)
+        if callable(calculator):
+            moving = with_velocities(atoms.copy(), schedule.hold, rng)
+            with run_folder(folder, "melt-quench", inputs):
+                frames = calculator(
+                    moving,
+                    folder / "steps",
+                    stages=schedule.stages,
+                    timestep=schedule.timestep,
+                    progress=progress,
+                )
+                write_steps(folder, frames, timestep=schedule.timestep, stride=stride)
+        else:
+            moving = _able(calculator, atoms, model)
+            with run_folder(folder, "melt-quench", inputs):
+                dynamics = NoseHoover(
+                    with_velocities(moving, schedule.hold, rng),
+                    schedule.timestep * units.fs,
+                    schedule.temperature,
+                    schedule.period * units.fs,
+                )
+                integrate(
+                    dynamics,
+                    folder,
+                    schedule.steps,
+                    stride=stride,
+                    rng=rng,
+                    hottest=10 * schedule.hold + 3000,
+                    progress=progress,
+                )
     return MDResult(folder, read_log(folder / "log.csv"))
+
+
+def _able(calculator: Calculator, atoms: Atoms, model: str) -> Atoms:
+    """A copy of the structure with its calculator, which has computed its energy once.
+
+    So what the potential refuses leaves no folder behind.
+    """
+    moving = atoms.copy()
+    moving.calc = calculator
+    try:
+        moving.get_potential_energy()
+    except CuliError:
+        raise
+    except Exception as error:  # an engine may refuse in any way
+        raise EngineError(
+            f"{model or 'the potential'} cannot compute {atoms.get_chemical_formula()} "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    return moving
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,24 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from culi_mlip.configuration import Configuration, parse
 from culi_mlip.errors import EngineError
-from culi_mlip.reference import chgnet, cp2k, emt, vasp
+from culi_mlip.reference import (
+    chgnet,
+    cp2k,
+    emt,
+    relaxation,
+    vasp,
+    vasp_calculator,
+    vasp_trajectories,
+)
 
 
 @dataclass(frozen=True)
@@ -35,11 +46,59 @@ class Engine:
     title: str
     is_dft: bool
     settings: Configuration
-    _make: Callable[[Any], Calculator]
 
     def calculator(self) -> Calculator:
         """Return a new ASE calculator (energy in eV, forces in eV/Å, stress in eV/Å³)."""
-        return self._make(self.settings)
+        return ENGINES[self.name].make(self.settings)
+
+    @property
+    def own_dynamics(self) -> Callable[..., list[Atoms]] | None:
+        """MD that the engine itself runs, for `culi_mlip.dynamics.melt_quench`, if it has one."""
+        own = ENGINES[self.name].molecular_dynamics
+        return partial(own, self.settings) if own else None
+
+    def relax(
+        self,
+        atoms: Atoms,
+        folder: Path,
+        *,
+        force: float = 0.03,
+        steps: int = 200,
+        calculator: Calculator | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[Atoms]:
+        """Relax a structure in its cell, by the engine itself where it can.
+
+        Parameters
+        ----------
+        atoms
+            The structure; its constraints are obeyed.
+        folder
+            For the engine's files. VASP continues what it finds there.
+        force
+            Largest force on an atom at the end, eV/Å; by default the paper's.
+        steps
+            The most ionic steps.
+        calculator
+            One of this engine's that is there already.
+        progress
+            Called with (steps done, steps at most).
+
+        Returns
+        -------
+        list of Atoms
+            The steps with their labels, the first of which is the structure.
+
+        Raises
+        ------
+        EngineError
+            If the engine fails, or the forces are not small after so many steps.
+        """
+        own = ENGINES[self.name].relax
+        if own:
+            return own(self.settings, atoms, folder, force=force, steps=steps, progress=progress)
+        calculator = calculator or self.calculator()
+        return relaxation.relax(atoms, calculator, force=force, steps=steps, progress=progress)
 
     @property
     def digest(self) -> str:
@@ -60,12 +119,21 @@ class _Registered:
     is_dft: bool
     settings: type[Configuration]
     make: Callable[[Any], Calculator]
+    relax: Callable[..., list[Atoms]] | None = None
+    molecular_dynamics: Callable[..., list[Atoms]] | None = None
 
 
 ENGINES: Mapping[str, _Registered] = {
     "chgnet": _Registered(chgnet.TITLE, False, chgnet.CHGNetSettings, chgnet.make),
     "cp2k": _Registered(cp2k.TITLE, True, cp2k.Cp2kSettings, cp2k.make),
-    "vasp": _Registered(vasp.TITLE, True, vasp.VaspSettings, vasp.make),
+    "vasp": _Registered(
+        vasp.TITLE,
+        True,
+        vasp.VaspSettings,
+        vasp_calculator.make,
+        vasp_trajectories.relax,
+        vasp_trajectories.molecular_dynamics,
+    ),
     "emt": _Registered(emt.TITLE, False, emt.EMTSettings, emt.make),
 }
 """Engines by name."""
@@ -93,4 +161,4 @@ def get_engine(name: str, settings: Configuration | Mapping[str, Any] | None = N
     registered = ENGINES[name]
     values = settings.model_dump() if isinstance(settings, Configuration) else dict(settings or {})
     checked = parse(registered.settings, values, f"engine '{name}'")
-    return Engine(name, registered.title, registered.is_dft, checked, registered.make)
+    return Engine(name, registered.title, registered.is_dft, checked)

@@ -1,14 +1,12 @@
-"""VASP: r2SCAN labels with the paper's settings, through ASE's calculator.
+"""VASP: the paper's settings, with their reasons, as input of ASE's calculator.
 
 Pseudopotentials and command come from ASE's configuration (VASP_PP_PATH, ASE_VASP_COMMAND).
 """
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
-import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -57,9 +55,14 @@ class VaspSettings(Configuration):
         ISYM; the paper relaxes without symmetry.
     cores_per_band, kpoint_groups
         NCORE and KPAR; labels do not depend on them.
+    corrections
+        How many errors custodian (extra ``vasp``) may mend in a run, as by another ALGO; 0 runs
+        VASP without it. What it may not change is in `LABEL_TAGS`.
     """
 
-    MACHINE: ClassVar[frozenset[str]] = frozenset({"cores_per_band", "kpoint_groups"})
+    MACHINE: ClassVar[frozenset[str]] = frozenset(
+        {"cores_per_band", "kpoint_groups", "corrections"}
+    )
 
     functional: Literal["r2scan", "pbe"] = "r2scan"
     cutoff: float = Field(520.0, gt=0)
@@ -76,6 +79,7 @@ class VaspSettings(Configuration):
     symmetry: int = 0
     cores_per_band: int | None = Field(None, ge=1)
     kpoint_groups: int | None = Field(None, ge=1)
+    corrections: int = Field(5, ge=0)
 
 
 _SMEARINGS = {"methfessel-paxton": 1, "gaussian": 0, "fermi": -1}
@@ -91,70 +95,59 @@ FIXED: Mapping[str, Any] = {
 }
 """INCAR values that are not to be changed, for ASE's calculator."""
 
-Task = Literal["single point", "relaxation"]
+LABEL_TAGS = (
+    "METAGGA",
+    "GGA",
+    "ENCUT",
+    "PREC",
+    "LASPH",
+    "LREAL",
+    "ISPIN",
+    "ISMEAR",
+    "SIGMA",
+    "EDIFF",
+)
+"""INCAR tags that energies depend on, besides k-points and potentials."""
 
-_TASKS: dict[str, dict[str, Any]] = {
-    "single point": {"ibrion": -1, "nsw": 0},
-    "relaxation": {"ibrion": 2, "isif": 2, "nsw": 200},
-}
-
-
-def make(settings: VaspSettings) -> Vasp:
-    """Return the ASE calculator for single points, in a folder of its own below this one.
-
-    Raises
-    ------
-    EngineError
-        If ASE's configuration has no command or no pseudopotentials.
-    """
-    check_installation(settings, settings.potentials)
-    return StructureVasp(settings, directory=f"vasp-{socket.gethostname()}-{os.getpid()}")
+SINGLE_POINT: Mapping[str, Any] = {"ibrion": -1, "nsw": 0}
+"""INCAR values of one calculation."""
 
 
-class StructureVasp(Vasp):
-    """ASE's calculator, with k-points and dipole correction that follow the structure.
+def relaxation_values(steps: int, force: float) -> dict[str, Any]:
+    """Return INCAR values of a relaxation by conjugate gradients in a fixed cell.
 
     Parameters
     ----------
-    settings
-        What labels depend on.
-    task
-        "single point" or "relaxation", or INCAR values of another task such as
-        `quench_values`.
-    directory
-        Where VASP runs.
+    steps
+        The most.
+    force
+        Largest force on an atom at the end, eV/Å.
     """
+    return {"ibrion": 2, "isif": 2, "nsw": steps, "ediffg": -force}
 
-    def __init__(
-        self,
-        settings: VaspSettings,
-        task: Task | Mapping[str, Any] = "single point",
-        directory: str = "vasp",
-    ) -> None:
-        self.vasp_settings = settings
-        values = _TASKS[task] if isinstance(task, str) else dict(task)
-        super().__init__(directory=directory, **incar_values(settings), **values)
 
-    def write_input(self, atoms: Atoms, properties: Any = None, system_changes: Any = None) -> None:
-        """Write INCAR, KPOINTS, POSCAR and POTCAR."""
-        self.set(**structure_values(self.vasp_settings, atoms))
-        Path(self.directory).mkdir(parents=True, exist_ok=True)
-        super().write_input(atoms, properties, system_changes)
+def md_values(steps: int, start: float, end: float, timestep: float) -> dict[str, Any]:
+    """Return INCAR values of VASP's own MD under Nosé-Hoover, its temperature falling linearly.
 
-    def read_results(self) -> None:
-        """Read the results of a run.
-
-        Raises
-        ------
-        EngineError
-            If the electrons did not converge.
-        """
-        super().read_results()
-        if not self.read_convergence():
-            raise EngineError(
-                f"VASP's electrons did not converge in {self.vasp_settings.electronic_steps} steps "
-                f"(or its relaxation did not): see {Path(self.directory).absolute()}"
-            )
+    Parameters
+    ----------
+    steps
+        How many.
+    start, end
+        Temperatures in K; equal ones hold the temperature.
+    timestep
+        In fs.
+    """
+    return {
+        "ibrion": 0,
+        "mdalgo": 2,  # Nosé-Hoover
+        "smass": 0,  # a period of 40 steps
+        "potim": timestep,
+        "tebeg": start,
+        "teend": end,
+        "nsw": steps,
+        "isif": 2,
+    }
 
 
 def incar_values(settings: VaspSettings) -> dict[str, Any]:
@@ -201,33 +194,6 @@ def structure_values(settings: VaspSettings, atoms: Atoms) -> dict[str, Any]:
         centre = atoms.get_center_of_mass(scaled=True)
         values |= {"idipol": 3, "ldipol": True, "dipol": [round(float(x), 6) for x in centre]}
     return values
-
-
-def quench_values(
-    start: float, end: float, rate: float, *, timestep: float = 2.0
-) -> dict[str, Any]:
-    """Return INCAR values of VASP's own MD with a falling temperature, Nosé-Hoover.
-
-    Parameters
-    ----------
-    start, end
-        Temperatures in K; equal ones hold the temperature.
-    rate
-        K/ps; the paper's 250.
-    timestep
-        In fs; the paper's 2.
-    """
-    steps = round(1000 * abs(start - end) / rate / timestep)
-    return {
-        "ibrion": 0,
-        "mdalgo": 2,  # Nosé-Hoover
-        "smass": 0,  # a period of 40 steps
-        "potim": timestep,
-        "tebeg": start,
-        "teend": end,
-        "nsw": steps,
-        "isif": 2,
-    }
 
 
 def check_installation(settings: VaspSettings, symbols: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -37,6 +37,9 @@ class VaspRun:
         forces (eV/Å) and stress (eV/Å³, ASE's sign and order).
     is_converged
         Whether the electrons of each step converged.
+    kinetic, conserved
+        Of MD (OUTCAR only): kinetic energy, and total energy with the thermostat's, of each step
+        in eV.
     """
 
     path: Path
@@ -45,6 +48,8 @@ class VaspRun:
     potentials: dict[str, str]
     frames: list[Atoms]
     is_converged: list[bool]
+    kinetic: list[float] = field(default_factory=list)
+    conserved: list[float] = field(default_factory=list)
 
 
 def read_vasp(path: str | os.PathLike[str]) -> VaspRun:
@@ -167,6 +172,10 @@ def _read_outcar(file: Path, text: str) -> VaspRun:
         else:
             converged[step] = True
     frames = _frames(file, "vasp-out")
+    kinetic, conserved = (
+        [float(value) for value in re.findall(rf"{name}\s*=\s*(-?[\d.]+)", text)][: len(frames)]
+        for name in ("kinetic energy EKIN ", "total energy   ETOTAL")
+    )
     return VaspRun(
         file,
         functional_name(metagga and metagga[1], gga and gga[1], lexch and lexch[1]),
@@ -174,6 +183,8 @@ def _read_outcar(file: Path, text: str) -> VaspRun:
         {re.split("[_ ]", title.split(maxsplit=1)[1])[0]: title for title in titles},
         frames,
         list(converged.values())[: len(frames)],
+        kinetic,
+        conserved,
     )
 
 

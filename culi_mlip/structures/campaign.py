@@ -33,7 +33,7 @@ from culi_mlip.structures.parts import (
 from culi_mlip.structures.slabs import slab, supercell
 from culi_mlip.workflows import workflow
 
-LABELLING_KEYS = ("sampling", "engine", "split")
+LABELLING_KEYS = ("relaxation", "sampling", "melt_quench", "engine", "split")
 """Keys of a dataset's recipe that say nothing about its structures."""
 
 

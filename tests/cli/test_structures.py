@@ -65,8 +65,18 @@ def test_dry_run_of_the_default_recipe_names_disordered_structures_too(culi, tmp
 
 @pytest.mark.timeout(300)
 def test_dry_run_of_the_paper_is_beside_its_counts(culi, tmp_path):
-    done = culi("build-dataset", workflow("cu_li_paper.yaml"), "--dry-run", "--out", "dry")
+    times = ["--step-seconds", 60, "--step-seconds", "interface=600", "--step-cores", 32]
+    recipe = workflow("cu_li_paper.yaml")
+    done = culi("build-dataset", recipe, "--dry-run", "--out", "dry", *times)
     assert done.returncode == 0, done.stderr
+    # 1 ps at 600 K and 590 K at 250 K/ps are 500 and 1180 steps of 2 fs, from 13 interfaces.
+    steps = 13 * (1 + 500 + 1180)
+    hours = steps * 600 * 32 / 3600
+    assert re.search(
+        rf"melt-quench\s+interface\s+13\s+{steps}\s+10998\s+11000\s+{hours:,.0f}", done.stdout
+    )
+    every = 757 * (1 + 15) + steps
+    assert f"{every:,} steps (energy with forces) of chgnet" in done.stdout
     for kind, ours, theirs in (("slab", 26, 26), ("vacancy", 102, 68), ("adatom", 616, 537)):
         assert re.search(rf"{kind}\s+{ours}\s+{ours}\s+\d+ to \d+\s+{theirs}", done.stdout)
 

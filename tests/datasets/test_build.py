@@ -61,11 +61,10 @@ def test_workers_that_always_die_end_the_job(tmp_path, monkeypatch):
     def dies(*_, **__):
         raise BrokenExecutor("terminated abruptly")
 
-    monkeypatch.setattr("culi_mlip.datasets.build.sample_trajectories", dies)
-    content = TINY_RECIPE | {"sampling": {"kinds": ["bulk"], "steps": 2, "stride": 1}}
+    monkeypatch.setattr("culi_mlip.datasets.build.label_pending", dies)
     with pytest.raises(EngineError, match="died 6 times in a row"):
-        build_dataset(parse(Recipe, content, "test"), tmp_path / "d")
-    assert Store(tmp_path / "d" / "store.db").count("done") == 9
+        build_dataset(parse(Recipe, TINY_RECIPE, "test"), tmp_path / "d")
+    assert Store(tmp_path / "d" / "store.db").count("pending") == 9
 
 
 def test_another_recipe_does_not_touch_a_dataset(tmp_path, tiny_recipe):

@@ -56,7 +56,7 @@ def test_twin_is_found_whatever_the_order_of_species_and_the_periodicity(tmp_pat
     sorted_by_code.pbc = True
     sorted_by_code.positions += sorted_by_code.cell[0]
     row_id, order = waiting_twin(store, sorted_by_code)
-    same = store.atoms(row_id)
+    same = store.entry(row_id).atoms
     np.testing.assert_array_equal(sorted_by_code.numbers[order], same.numbers)
     difference = sorted_by_code.positions[order] - same.positions - same.cell[0]
     np.testing.assert_allclose(difference, 0, atol=1e-6)

@@ -119,9 +119,9 @@ def test_structure_that_kills_its_workers_fails_and_the_others_are_labelled(tmp_
     ]
 
 
-def deadly(engine, settings, structures):
+def deadly(engine, settings, jobs):
     from culi_mlip.datasets import labelling
 
-    if any(len(atoms) == 2 for atoms in structures):
+    if any(len(job.start.atoms) == 2 for job in jobs):
         os._exit(1)
-    return labelling.attempt(engine, settings, structures)
+    return labelling.attempt(engine, settings, jobs)

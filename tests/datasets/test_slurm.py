@@ -107,6 +107,10 @@ def test_job_that_slurm_refuses_breaks_the_executor(two_nodes, tmp_path, monkeyp
     executor._script = executor._script.replace("#SBATCH", "#SBATCH --partition=none\n#SBATCH", 1)
     with pytest.raises(BrokenExecutor, match="SLURM did not take a job"):
         executor.submit(os.getenv, "HOME").result(timeout=60)
+    start = time.monotonic()
+    executor.shutdown()
+    del executor
+    assert time.monotonic() - start < 30
 
 
 def test_no_slurm_is_said(tmp_path, monkeypatch):

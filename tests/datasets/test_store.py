@@ -47,7 +47,7 @@ def test_labels_come_back_exactly_and_survive_reopening(tmp_path):
     store.add(entries())
     expected = {}
     for row_id in store.pending():
-        atoms = store.atoms(row_id)
+        atoms = store.entry(row_id).atoms
         expected[Entry(atoms, "").uid] = results(atoms)
         store.label(row_id, results(atoms), engine)
     frames = list(Store(tmp_path / "store.db").frames())

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from culi_mlip.datasets.labelling import Label, attempt
+from culi_mlip.datasets.computations import Job, Label, attempt
 from culi_mlip.errors import EngineError
 from culi_mlip.reference import Cp2kSettings, get_engine
 from culi_mlip.reference.cp2k import input_text
-from culi_mlip.structures import slab
+from culi_mlip.structures import Entry, slab
 from tests.conftest import need
 
 SMALL = {"cutoff": 250, "relative_cutoff": 40, "kpoint_length": 7}
@@ -47,7 +47,7 @@ def test_lithium_repeats_and_its_stress_is_the_energys_derivative(here):
 @pytest.mark.timeout(3600)
 def test_copper_has_forces_and_stress(here):
     atoms = bulk("Cu", a=3.6)
-    (label,) = attempt("cp2k", Cp2kSettings(**SMALL).model_dump_json(), [atoms])
+    (label,) = attempt("cp2k", Cp2kSettings(**SMALL).model_dump_json(), [Job(Entry(atoms, "bulk"))])
     assert isinstance(label, Label), label
     assert set(label.results) == {"energy", "forces", "stress"}
     np.testing.assert_allclose(label.results["stress"][:3], label.results["stress"][0], atol=1e-4)

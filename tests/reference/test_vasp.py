@@ -1,6 +1,7 @@
 """VASP's input files line by line, its outputs checked, its process replayed."""
 
 import gzip
+import json
 import os
 import shutil
 import stat
@@ -16,23 +17,16 @@ from ase.constraints import FixAtoms
 from culi_mlip.errors import EngineError, LabelError
 from culi_mlip.reference import VaspSettings, get_engine
 from culi_mlip.reference.kpoints import kpoint_mesh, vacuum_axes
-from culi_mlip.reference.vasp import StructureVasp, quench_values
+from culi_mlip.reference.vasp import SINGLE_POINT, md_values, relaxation_values
+from culi_mlip.reference.vasp_calculator import StructureVasp
 from culi_mlip.reference.vasp_outputs import accepted_frames, functional_name, read_vasp
 from culi_mlip.structures import interface
 
+pytestmark = pytest.mark.filterwarnings("ignore:No POTCAR file")
+
 EXPECTED = Path(__file__).with_name("expected")
 
-
-@pytest.fixture
-def potentials(tmp_path, monkeypatch):
-    """A folder like the PAW set's, with what ASE reads of a POTCAR: nothing but its text."""
-    folder = tmp_path / "potentials"
-    for name, valence in (("Cu_pv", 17), ("Li_sv", 3), ("H", 1)):
-        file = folder / "potpaw_PBE.54" / name / "POTCAR"
-        file.parent.mkdir(parents=True)
-        file.write_text(f"  PAW_PBE {name}\n {valence}.0\n   TITEL  = PAW_PBE {name} 06Sep2000\n")
-    monkeypatch.setenv("VASP_PP_PATH", str(folder))
-    return folder
+R2SCAN_LIH = VaspSettings(cutoff=680, potentials={"Li": "Li_sv", "H": "H"})
 
 
 def slab():
@@ -48,10 +42,10 @@ def li_on_cu():
 
 
 CASES = {
-    "slab": (slab, "single point"),
-    "bulk": (lambda: bulk("Li", "bcc", a=3.44), "single point"),
-    "interface": (li_on_cu, "relaxation"),
-    "quench": (li_on_cu, quench_values(600, 10, 250)),
+    "slab": (slab, SINGLE_POINT),
+    "bulk": (lambda: bulk("Li", "bcc", a=3.44), SINGLE_POINT),
+    "interface": (li_on_cu, relaxation_values(200, 0.03)),
+    "quench": (li_on_cu, md_values(1180, 600, 10, 2.0)),
 }
 
 
@@ -95,12 +89,6 @@ with gzip.open(source / "vasprun.xml.gz") as packed, open("vasprun.xml", "wb") a
 
 
 @pytest.fixture
-def outputs(real_data):
-    """Outputs of real VASP runs."""
-    return real_data / "vasp"
-
-
-@pytest.fixture
 def replay(outputs, potentials, tmp_path, monkeypatch):
     """VASP's process, which here copies the outputs of a real run of LiH with r2SCAN."""
     program = tmp_path / "vasp_std"
@@ -115,7 +103,7 @@ def replay(outputs, potentials, tmp_path, monkeypatch):
 def test_results_come_from_the_outputs(replay):
     (frame,) = read_vasp(replay / "vasprun.xml.gz").frames
     atoms = frame.copy()
-    atoms.calc = get_engine("vasp", {"potentials": {"Li": "Li_sv", "H": "H"}}).calculator()
+    atoms.calc = get_engine("vasp", R2SCAN_LIH).calculator()
     assert atoms.get_potential_energy(force_consistent=True) == pytest.approx(-6.82078391, abs=1e-6)
     np.testing.assert_allclose(atoms.get_forces(), frame.get_forces(), atol=1e-6)
     np.testing.assert_allclose(atoms.get_stress(), frame.get_stress(), atol=1e-6)
@@ -131,8 +119,55 @@ path.write_text(path.read_text(errors="replace").replace(*words))
     program = tmp_path / "vasp_std"
     program.write_text(program.read_text() + unconverged)
     atoms = read_vasp(replay / "vasprun.xml.gz").frames[0].copy()
-    atoms.calc = get_engine("vasp", {"potentials": {"Li": "Li_sv", "H": "H"}}).calculator()
+    atoms.calc = get_engine("vasp", R2SCAN_LIH).calculator()
     with pytest.raises(EngineError, match="did not converge in 200 steps"):
+        atoms.get_potential_energy()
+
+
+def test_output_of_other_settings_is_no_label(replay):
+    """What VASP says that it did counts, not what it was asked for."""
+    atoms = read_vasp(replay / "vasprun.xml.gz").frames[0].copy()
+    atoms.calc = get_engine("vasp", {"potentials": {"Li": "Li_sv", "H": "H"}}).calculator()
+    with pytest.raises(EngineError, match="has ENCUT 680 eV, not 520"):
+        atoms.get_potential_energy()
+
+
+FAILS_ONCE = """
+if not pathlib.Path("failed_once").exists():
+    pathlib.Path("failed_once").touch()
+    print("Error EDDDAV: Call to ZHEGV failed. Returncode = 7")
+    sys.exit(1)
+"""
+
+
+def test_custodian_mends_errors(replay, tmp_path):
+    program = tmp_path / "vasp_std"
+    program.write_text(program.read_text().replace("source =", FAILS_ONCE + "source =", 1))
+    frame = read_vasp(replay / "vasprun.xml.gz").frames[0]
+    atoms = frame.copy()
+    engine = get_engine("vasp", R2SCAN_LIH)
+    atoms.calc = engine.calculator()
+    np.testing.assert_allclose(atoms.get_forces(), frame.get_forces(), atol=1e-6)
+    folder = Path(atoms.calc.directory)
+    (correction,) = json.loads((folder / "custodian.json").read_text())[0]["corrections"]
+    assert correction["errors"] == ["edddav"]
+    (folder / "failed_once").unlink()
+    alone = get_engine("vasp", R2SCAN_LIH.model_copy(update={"corrections": 0}))
+    assert alone.digest == engine.digest
+    atoms.calc = alone.calculator()
+    with pytest.raises(CalculationFailed):
+        atoms.get_potential_energy()
+
+
+def test_custodian_may_not_change_what_labels_depend_on(replay, tmp_path):
+    program = tmp_path / "vasp_std"
+    wrong = FAILS_ONCE.replace("Error EDDDAV: Call to ZHEGV failed", "BRMIX: very serious problems")
+    wrong += 'path = pathlib.Path("INCAR")\n'
+    wrong += 'path.write_text(path.read_text().replace("SIGMA = 0.1", "SIGMA = 0.2"))\n'
+    program.write_text(program.read_text().replace("source =", wrong + "source =", 1))
+    atoms = read_vasp(replay / "vasprun.xml.gz").frames[0].copy()
+    atoms.calc = get_engine("vasp", R2SCAN_LIH).calculator()
+    with pytest.raises(EngineError, match="custodian changed SIGMA in .*vasp-"):
         atoms.get_potential_energy()
 
 
@@ -168,8 +203,6 @@ def test_missing_setup_is_one_sentence(potentials, monkeypatch):
     with pytest.raises(EngineError, match="no pseudopotentials for VASP: set VASP_PP_PATH"):
         get_engine("vasp").calculator()
 
-
-R2SCAN_LIH = VaspSettings(cutoff=680, potentials={"Li": "Li_sv", "H": "H"})
 
 IMPORTS = [
     ("pymatgen_LiH_R2SCAN_relax/OUTCAR", R2SCAN_LIH, 1),

@@ -1,0 +1,109 @@
+"""What a recipe computes for structures besides their labels: relaxations, MD, melt-quench."""
+
+import numpy as np
+import pytest
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
+from ase.optimize import FIRE
+
+from culi_mlip.configuration import parse
+from culi_mlip.datasets import Recipe, Store, build_dataset
+from culi_mlip.datasets.computations import Job, attempt
+from culi_mlip.datasets.recipe import MeltQuench, Relaxation
+from culi_mlip.structures import Entry, bulk, campaign, slab
+
+SLAB = {"kind": "slab", "symbol": "Cu", "millers": [[1, 0, 0], [1, 1, 1]], "thickness": 8}
+BASE = {
+    "structures": [
+        {**SLAB, "vacuum": 8},
+        {"kind": "bulk", "symbol": "Cu", "repeat": [2, 2, 2], "disorder": {"copies": 2}},
+    ],
+    "engine": {"name": "emt"},
+    "split": {"val": 0.2, "test": 0.2},
+}
+
+
+def test_relaxed_structures_enter_with_the_first(tmp_path):
+    recipe = parse(Recipe, BASE | {"relaxation": {"kinds": ["slab"], "force": 0.01}}, "test")
+    build_dataset(recipe, tmp_path)
+    frames = list(Store(tmp_path / "store.db").frames())
+    starts = {a.info["uid"]: a for a in frames if a.info["kind"] == "slab"}
+    held = {e.uid: e.atoms.constraints[0].index for e in campaign(recipe) if e.kind == "slab"}
+    relaxed = [a for a in frames if a.info["kind"] == "slab-relaxation"]
+    assert len(starts) == len(relaxed) == 2
+    for frame in relaxed:
+        start = starts[frame.info["parent"]]
+        fixed = held[start.info["uid"]]
+        np.testing.assert_allclose(frame.positions[fixed], start.positions[fixed])
+        assert np.abs(np.delete(frame.get_forces(), fixed, axis=0)).max() < 0.01
+        twin = start.copy()
+        twin.set_constraint(FixAtoms(fixed))
+        twin.calc = EMT()
+        FIRE(twin, logfile=None).run(fmax=0.005)
+        assert frame.get_potential_energy() == pytest.approx(twin.get_potential_energy(), abs=1e-3)
+        assert frame.get_potential_energy() < start.get_potential_energy() - 1e-4
+
+
+def test_all_steps_of_a_relaxation_on_demand():
+    start = Entry(slab("Cu", (1, 1, 0), thickness=8, vacuum=8), "slab")
+    (all_steps,), (last,) = (
+        attempt("emt", "{}", [Job(start, [Relaxation(force=0.01, keep=keep)])])
+        for keep in ("all", "last")
+    )
+    assert len(last.frames) == 1 < len(all_steps.frames)
+    np.testing.assert_allclose(
+        last.frames[0].atoms.positions, all_steps.frames[-1].atoms.positions, atol=1e-12
+    )
+    energies = [last.results["energy"], *(f.results["energy"] for f in all_steps.frames)]
+    assert energies[-1] < energies[0]
+
+
+def test_relaxation_that_does_not_end_fails_with_the_reason():
+    start = Entry(slab("Cu", (1, 1, 0), thickness=8, vacuum=8), "slab")
+    (outcome,) = attempt("emt", "{}", [Job(start, [Relaxation(force=1e-6, steps=3)])])
+    assert "the relaxation did not reach 1e-06 eV/Å in 3 steps" in str(outcome)
+
+
+def test_melt_quench_gives_labelled_frames_and_says_how_many_are_missing(tmp_path):
+    quench = {"kinds": ["bulk"], "frames": 30, "hold": 900, "to": 300, "rate": 5000,
+              "hold_time": 0.2, "stride": 2}  # fmt: skip
+    built = build_dataset(parse(Recipe, BASE | {"melt_quench": quench}, "test"), tmp_path)
+    store = Store(tmp_path / "store.db")
+    frames = [a for a in store.frames() if a.info["kind"] == "bulk-melt-quench"]
+    assert 3 <= len(frames) < 30
+    assert len({a.info["trajectory"] for a in frames}) == 1  # of the ideal crystal alone
+    for frame in frames:
+        again = frame.copy()
+        again.calc = EMT()
+        assert frame.get_potential_energy() == pytest.approx(again.get_potential_energy(), abs=1e-6)
+        np.testing.assert_allclose(frame.get_forces(), again.get_forces(), atol=1e-6)
+    (note,) = store.notes()
+    assert f"30 frames were asked for, there are {len(frames)}" in note
+    assert note in (tmp_path / "card.md").read_text()
+    assert built.card["failed_labels"] == {}
+
+
+def test_melt_quench_that_was_killed_is_continued(tmp_path, monkeypatch):
+    """The second attempt goes on from the folder of the first."""
+    job = Job(
+        Entry(bulk("Cu", repeat=(2, 2, 2)), "bulk"),
+        [MeltQuench(hold=300, to=200, rate=2000, hold_time=0.1, stride=1)],
+        str(tmp_path / "broken"),
+    )
+    (whole,) = attempt("emt", "{}", [job._replace(folder=str(tmp_path / "whole"))])
+    steps = []
+
+    def calculate(self, *arguments, calculate=EMT.calculate):
+        steps.append(1)
+        if len(steps) == 60:
+            raise KeyboardInterrupt
+        calculate(self, *arguments)
+
+    monkeypatch.setattr(EMT, "calculate", calculate)
+    with pytest.raises(KeyboardInterrupt):
+        attempt("emt", "{}", [job])
+    (continued,) = attempt("emt", "{}", [job])
+    assert len(steps) < 2 * 101
+    assert len(continued.frames) == len(whole.frames)
+    for one, other in zip(continued.frames, whole.frames, strict=True):
+        np.testing.assert_allclose(one.atoms.positions, other.atoms.positions, atol=1e-7)
