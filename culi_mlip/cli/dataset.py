@@ -155,7 +155,7 @@ def split_command(
     groupings = {
         way: frame_groups(store, way, engine_digest)[0] for way in ("trajectory", "parent")
     }
-    errors = leakage(list(store.frames(engine_digest)), groupings, seed=seed)
+    errors = leakage(store.frames(engine_digest), groupings, seed=seed)
     console.table(
         ["split by", "groups", "energy error (meV/atom)"],
         [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 from ase import Atoms
@@ -25,7 +25,7 @@ RIDGE = 1e-6
 
 
 def leakage(
-    frames: Sequence[Atoms], groupings: Mapping[str, Sequence[Hashable]], *, seed: int = 0
+    frames: Iterable[Atoms], groupings: Mapping[str, Sequence[Hashable]], *, seed: int = 0
 ) -> dict[str, float]:
     """Return the error of a quick model by way of splitting, mean absolute, eV/atom.
 
@@ -37,9 +37,9 @@ def leakage(
     Parameters
     ----------
     frames
-        Frames with energies; of more than `MOST_FRAMES` a random part is taken.
+        Frames with energies, read once; of more than `MOST_FRAMES` a random part is kept.
     groupings
-        Groups of the frames by name; "random" is added, every frame its own.
+        Groups of the frames by name, at least one; "random" is added, every frame its own.
     seed
         Seed of the folds.
 
@@ -49,8 +49,10 @@ def leakage(
         Error by grouping; NaN where there are fewer than two groups.
     """
     rng = np.random.default_rng(seed)
-    chosen = rng.permutation(len(frames))[:MOST_FRAMES]
-    part = [frames[i] for i in chosen]
+    n_frames = len(next(iter(groupings.values())))
+    chosen = np.sort(rng.permutation(n_frames)[:MOST_FRAMES])
+    kept = set(chosen.tolist())
+    part = [atoms for i, atoms in enumerate(frames) if i in kept]
     compositions = [composition(atoms) for atoms in part]
     sizes = np.array([len(atoms) for atoms in part])
     energies = np.array([atoms.get_potential_energy() for atoms in part])
@@ -61,7 +63,7 @@ def leakage(
     distances = cdist(features, features)
     kernel = np.exp(-0.5 * (distances / max(np.median(distances), 1e-12)) ** 2)
     errors = {}
-    for name, groups in {"random": range(len(frames)), **groupings}.items():
+    for name, groups in {"random": range(n_frames), **groupings}.items():
         names = [groups[i] for i in chosen]
         errors[name] = _error(kernel, targets, _folds(names, rng))
     return errors

@@ -122,7 +122,7 @@ class MeltQuench(Task):
     rate: float = Field(250.0, gt=0)
     hold_time: float = Field(1.0, ge=0)
     timestep: float = Field(2.0, gt=0)
-    period: float = Field(16.0, gt=0)
+    period: float = Field(12.0, gt=0)
     stride: int = Field(5, ge=1)
     distance: float = Field(0.1, ge=0)
 

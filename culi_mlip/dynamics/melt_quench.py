@@ -54,7 +54,7 @@ class Schedule:
     rate: float = 250.0
     hold_time: float = 1.0
     timestep: float = 2.0
-    period: float = 16.0
+    period: float = 12.0
 
     def __post_init__(self) -> None:
         for name in ("hold", "to", "rate", "timestep", "period"):

@@ -35,7 +35,9 @@ class Cp2kSettings(Configuration):
         CUTOFF and REL_CUTOFF of the grids in Ry. Stresses need fine grids: of bcc lithium under
         3 % strain 400 and 60 give the energy's derivative to 0.2 %, 250 and 40 nonsense.
     kpoint_length
-        The Monkhorst-Pack mesh has N_i = ⌈length / |a_i|⌉ points, length in Å; along vacuum one.
+        The Monkhorst-Pack mesh has N_i = ⌈length / |a_i|⌉ points, length in Å, or one more where
+        that is even: even meshes of Monkhorst and Pack miss Γ, and break the symmetry of fcc and
+        hexagonal cells. Along vacuum there is one.
     smearing_temperature
         Of the Fermi-Dirac smearing in K; 1160 is 0.1 eV. Energies are free energies.
     added_orbitals
@@ -46,8 +48,10 @@ class Cp2kSettings(Configuration):
         ALPHA, BETA and NBROYDEN of the Broyden mixing. With these a slab of lithium on copper
         converges.
     basis_sets, potentials
-        Of each element, from BASIS_MOLOPT_UZH and POTENTIAL_UZH: made for SCAN, with copper's 3d
-        and lithium's 1s among the valence electrons.
+        Of each element: made for SCAN, with copper's 3d and lithium's 1s among the valence
+        electrons.
+    basis_set_file, potential_file
+        Where CP2K finds them.
     """
 
     cutoff: float = Field(400.0, gt=0)
@@ -69,6 +73,8 @@ class Cp2kSettings(Configuration):
     potentials: dict[str, str] = Field(
         default_factory=lambda: {"Cu": "GTH-SCAN-q11", "Li": "GTH-SCAN-q3"}
     )
+    basis_set_file: str = "BASIS_MOLOPT_UZH"
+    potential_file: str = "POTENTIAL_UZH"
 
 
 _INPUT = """\
@@ -161,8 +167,8 @@ class StructureCp2k(CP2K):
             xc=None,
             basis_set=None,
             pseudo_potential=None,
-            basis_set_file="BASIS_MOLOPT_UZH",
-            potential_file="POTENTIAL_UZH",
+            basis_set_file=settings.basis_set_file,
+            potential_file=settings.potential_file,
         )
 
     def calculate(
@@ -211,7 +217,7 @@ def input_text(settings: Cp2kSettings, atoms: Atoms) -> str:
         if symbol not in settings.basis_sets or symbol not in settings.potentials:
             raise EngineError(
                 f"engine 'cp2k' has no basis set and potential for {symbol}: add them to its "
-                "settings, from BASIS_MOLOPT_UZH and POTENTIAL_UZH"
+                f"settings, from {settings.basis_set_file} and {settings.potential_file}"
             )
     kinds = [
         _KIND.format(symbol=s, basis_set=settings.basis_sets[s], potential=settings.potentials[s])
@@ -219,7 +225,7 @@ def input_text(settings: Cp2kSettings, atoms: Atoms) -> str:
     ]
     return _INPUT.format(
         settings=settings,
-        mesh=kpoint_mesh(atoms, settings.kpoint_length),
+        mesh=[n + 1 - n % 2 for n in kpoint_mesh(atoms, settings.kpoint_length)],
         added=max(4, settings.added_orbitals * len(atoms)),
         kinds="\n".join(kinds),
     )

@@ -16,9 +16,11 @@ from ase.calculators.calculator import Calculator
 from culi_mlip.configuration import Configuration, parse
 from culi_mlip.errors import EngineError
 from culi_mlip.reference import (
+    any_ase,
     chgnet,
     cp2k,
     emt,
+    gpaw,
     relaxation,
     vasp,
     vasp_calculator,
@@ -124,8 +126,10 @@ class _Registered:
 
 
 ENGINES: Mapping[str, _Registered] = {
+    "ase": _Registered(any_ase.TITLE, False, any_ase.AseSettings, any_ase.make),
     "chgnet": _Registered(chgnet.TITLE, False, chgnet.CHGNetSettings, chgnet.make),
     "cp2k": _Registered(cp2k.TITLE, True, cp2k.Cp2kSettings, cp2k.make),
+    "gpaw": _Registered(gpaw.TITLE, True, gpaw.GpawSettings, gpaw.make),
     "vasp": _Registered(
         vasp.TITLE,
         True,
@@ -161,4 +165,5 @@ def get_engine(name: str, settings: Configuration | Mapping[str, Any] | None = N
     registered = ENGINES[name]
     values = settings.model_dump() if isinstance(settings, Configuration) else dict(settings or {})
     checked = parse(registered.settings, values, f"engine '{name}'")
-    return Engine(name, registered.title, registered.is_dft, checked)
+    title = registered.title.format(**checked.model_dump())
+    return Engine(name, title, registered.is_dft, checked)

@@ -1,5 +1,6 @@
 """The calculator: derivatives, symmetries, continuity, files and refusals."""
 
+import json
 import subprocess
 import sys
 
@@ -10,8 +11,9 @@ from ase import Atoms
 from scipy.spatial.transform import Rotation
 
 from culi_mlip.calculator import HybridAllegro
+from culi_mlip.datasets.computations import Job, attempt
 from culi_mlip.errors import ModelError, StructureError
-from culi_mlip.structures import bulk, rattled, slab
+from culi_mlip.structures import Entry, bulk, rattled, slab
 
 VARIANTS = ["allegro", "mlp", "qdi"]
 
@@ -234,3 +236,15 @@ def test_what_is_not_a_model_is_refused(tmp_path):
     ]:
         with pytest.raises(ModelError, match=reason):
             HybridAllegro(path)
+
+
+def test_trained_potential_labels_as_an_engine(trained):
+    settings = {
+        "calculator": "culi_mlip.calculator.HybridAllegro",
+        "arguments": {"model": str(trained["mlp"]), "device": "cpu"},
+    }
+    structure = crystal()
+    (label,) = attempt("ase", json.dumps(settings), [Job(Entry(structure, "bulk"))])
+    structure.calc = HybridAllegro(trained["mlp"], device="cpu")
+    assert label.results["energy"] == pytest.approx(structure.get_potential_energy())
+    np.testing.assert_allclose(label.results["forces"], structure.get_forces(), atol=1e-9)

@@ -13,7 +13,8 @@ from culi_mlip.dynamics.melt_quench import correlation_length
 from culi_mlip.dynamics.thermostats import NoseHoover
 from culi_mlip.errors import CuliError
 from culi_mlip.files import read_frames
-from culi_mlip.structures import bulk, rattled, slab
+from culi_mlip.reference import get_engine
+from culi_mlip.structures import bulk, interface, rattled, slab
 
 COPPER = bulk("Cu", cubic=True, repeat=(3, 3, 3))
 
@@ -124,3 +125,53 @@ def test_correlation_length_of_a_known_process():
 def test_wrong_schedules_are_refused(wrong, word):
     with pytest.raises(CuliError, match=word):
         Schedule(**wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_lithium_on_copper_with_chgnet_follows_the_ramp_and_conserves(tmp_path):
+    """The smallest coherent interface of (100) faces, 49 atoms, as the paper quenches it."""
+    pytest.importorskip("chgnet")
+    atoms = interface("Li", (1, 0, 0), "Cu", (1, 0, 0))
+    atoms.set_constraint()
+    schedule = Schedule(hold_time=0.5)
+    log = melt_quench(
+        atoms, get_engine("chgnet").calculator(), schedule, out=tmp_path, stride=1
+    ).log
+    target = np.array([schedule.temperature(int(n)) for n in log["step"]])
+    late = np.flatnonzero(log["time_ps"] > 0.2)
+    windows = np.array_split(late, len(late) // 25)  # 50 fs
+    ratios = np.array([log["temperature_K"][w].mean() / target[w].mean() for w in windows])
+    assert abs(ratios - 1).max() < 0.05
+    hold = (log["time_ps"] > 0.1) & (log["step"] <= schedule.hold_steps)
+    drift = energy_drift(log["time_ps"][hold], log["conserved_eV"][hold], len(atoms))
+    assert abs(drift) < 1e-3
+
+
+def test_chgnet_killed_at_any_step_goes_on_to_the_last_bit(tmp_path):
+    pytest.importorskip("chgnet")
+    atoms = interface("Li", (1, 0, 0), "Cu", (1, 0, 0), film_thickness=5.0, substrate_thickness=5.0)
+    calculator = get_engine("chgnet").calculator()
+    schedule = Schedule(hold=600, to=560, rate=2000, hold_time=0.012)  # 6 and 10 steps
+    whole = melt_quench(atoms, calculator, schedule, out=tmp_path / "whole", stride=1)
+    calculate, calls = type(calculator).calculate, []
+
+    def dies(self, *arguments, **options):
+        calls.append(1)
+        if len(calls) % 5 == 0:  # at steps 3, 6, 9, …, within the force
+            raise KeyboardInterrupt
+        calculate(self, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(calculator), "calculate", dies)
+        deaths = 0
+        while deaths < 20:
+            calculator.reset()
+            try:
+                melt_quench(atoms, calculator, schedule, out=tmp_path / "broken", stride=1)
+                break
+            except KeyboardInterrupt:
+                deaths += 1
+    assert 3 <= deaths < 20
+    for name in ("trajectory.extxyz", "log.csv", "final.extxyz"):
+        assert (tmp_path / "broken" / name).read_bytes() == (whole.folder / name).read_bytes()

@@ -65,6 +65,8 @@ def test_input_follows_the_structure():
     copper = slab("Cu", (1, 0, 0), thickness=8, vacuum=10)
     text = input_text(Cp2kSettings(), copper)
     assert "MONKHORST-PACK 7 7 1" in text
+    assert "MONKHORST-PACK 7 7 7" in input_text(Cp2kSettings(), bulk("Cu", a=3.6))  # 6.3 points
+    assert "MONKHORST-PACK 9 9 9" in input_text(Cp2kSettings(kpoint_length=20), bulk("Cu", a=3.6))
     assert f"ADDED_MOS {4 * len(copper)}" in text
     assert "POTENTIAL GTH-SCAN-q11" in text
     assert "Li" not in text

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase.eos import EquationOfState
 
+from culi_mlip.errors import EngineError, RecipeError
 from culi_mlip.reference import get_engine
 from culi_mlip.structures import bulk, rattled, strained
 from culi_mlip.structures.bulk import LATTICE_CONSTANTS
@@ -44,3 +45,33 @@ def test_stand_ins_say_so_and_digests_tell_engines_apart():
         assert "stand-in for DFT" in engine.caution
     assert engines[0].digest != engines[1].digest
     assert engines[0].digest == get_engine("chgnet", {"model": "r2scan"}).digest
+
+
+def test_any_ase_calculator_is_an_engine():
+    engine = get_engine("ase", {"calculator": "ase.calculators.emt.EMT"})
+    atoms = rattled(bulk("Cu", cubic=True), 0.1, seed=0)
+    (here, there) = (atoms.copy() for _ in range(2))
+    here.calc, there.calc = engine.calculator(), get_engine("emt").calculator()
+    np.testing.assert_array_equal(here.get_forces(), there.get_forces())
+    assert engine.title == "the ASE calculator ase.calculators.emt.EMT"
+    assert not engine.is_dft
+    argon = {"calculator": "ase.calculators.lj.LennardJones", "arguments": {"sigma": 2.0}}
+    assert get_engine("ase", argon).calculator().parameters["sigma"] == 2.0
+    later = get_engine("ase", argon | {"revision": "2"})
+    assert len({engine.digest, get_engine("ase", argon).digest, later.digest}) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({}, RecipeError, "calculator"),
+        ({"calculator": "EMT"}, RecipeError, "calculator"),
+        ({"calculator": "nowhere.EMT"}, EngineError, "cannot import nowhere.EMT"),
+        ({"calculator": "ase.calculators.emt.ETM"}, EngineError, "cannot import .*ETM"),
+        ({"calculator": "ase.io.read", "arguments": {"no": 1}}, EngineError,
+         "refuses its arguments"),
+    ],
+)  # fmt: skip
+def test_wrong_ase_calculators_are_refused(settings, error, words):
+    with pytest.raises(error, match=words):
+        get_engine("ase", settings).calculator()

@@ -1,0 +1,120 @@
+"""GPAW: r2SCAN labels by plane waves from an open engine."""
+
+from __future__ import annotations
+
+import os
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from pydantic import Field
+
+from culi_mlip.configuration import Configuration
+from culi_mlip.errors import EngineError
+from culi_mlip.reference.kpoints import kpoint_mesh
+
+TITLE = "GPAW"
+
+
+class GpawSettings(Configuration):
+    """What labels of GPAW depend on: r2SCAN with plane waves and PBE's atomic data.
+
+    Attributes
+    ----------
+    cutoff
+        Of the plane waves in eV; the paper's 520.
+    kpoint_length
+        The Γ-centred mesh has N_i = ⌈length / |a_i|⌉ points, length in Å; along vacuum one.
+    width
+        Of the Fermi-Dirac smearing in eV. Energies are free energies.
+    energy_tolerance
+        Of the electrons in eV per valence electron.
+    electronic_steps
+        The most.
+    """
+
+    cutoff: float = Field(520.0, gt=0)
+    kpoint_length: float = Field(32.0, gt=0)
+    width: float = Field(0.1, gt=0)
+    energy_tolerance: float = Field(1e-6, gt=0)
+    electronic_steps: int = Field(200, ge=1)
+
+
+def make(settings: GpawSettings) -> Calculator:
+    """Return the ASE calculator for single points, in a folder of its own below this one.
+
+    Raises
+    ------
+    EngineError
+        If there is no GPAW.
+    """
+    if find_spec("gpaw") is None:
+        raise EngineError(
+            "engine 'gpaw' needs GPAW: pip install 'culi_mlip[gpaw]', which is compiled with "
+            "libxc, BLAS and a C compiler"
+        )
+    return StructureGpaw(settings, Path(f"gpaw-{socket.gethostname()}-{os.getpid()}"))
+
+
+class StructureGpaw(Calculator):
+    """GPAW with k-points that follow the structure, each begun from atoms.
+
+    So a label does not depend on the one before. Slabs are repeated along their normal, as in
+    other plane-wave codes.
+
+    Parameters
+    ----------
+    settings
+        What labels depend on.
+    folder
+        Where GPAW writes.
+    """
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
+
+    def __init__(self, settings: GpawSettings, folder: Path) -> None:
+        super().__init__()
+        self.gpaw_settings, self.folder = settings, folder.absolute()
+
+    def calculate(
+        self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = ()
+    ) -> None:
+        """Compute energy, forces and stress.
+
+        Raises
+        ------
+        EngineError
+            If the electrons do not converge, or an element has no atomic data.
+        """
+        from gpaw import GPAW, PW, FermiDirac, KohnShamConvergenceError
+
+        super().calculate(atoms, properties, system_changes)
+        settings = self.gpaw_settings
+        self.folder.mkdir(parents=True, exist_ok=True)
+        output = self.folder / "gpaw.txt"
+        periodic = self.atoms.copy()
+        periodic.pbc = True
+        periodic.calc = GPAW(
+            mode=PW(settings.cutoff),
+            xc="MGGA_X_R2SCAN+MGGA_C_R2SCAN",
+            kpts={"size": kpoint_mesh(periodic, settings.kpoint_length), "gamma": True},
+            occupations=FermiDirac(settings.width),
+            convergence={"energy": settings.energy_tolerance},
+            maxiter=settings.electronic_steps,
+            txt=str(output),
+        )
+        try:
+            self.results = {
+                "energy": periodic.get_potential_energy(),
+                "free_energy": periodic.get_potential_energy(force_consistent=True),
+                "forces": periodic.get_forces(apply_constraint=False),
+                "stress": periodic.get_stress(apply_constraint=False),
+            }
+        except KohnShamConvergenceError as error:
+            raise EngineError(
+                f"GPAW's electrons did not converge in {settings.electronic_steps} steps: see "
+                f"{output}"
+            ) from error
