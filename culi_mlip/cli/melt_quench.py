@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="A reference engine by name, or the folder or file of a model.",
 )
+@click.option(
+    "--settings",
+    type=click.Path(path_type=Path),
+    help="YAML of the engine's settings.  [default: the paper's, where it has some]",
+)
 @click.option("--hold", type=float, default=600.0, show_default=True, help="Of the melt, in K.")
 @click.option("--hold-time", type=float, default=1.0, show_default=True, help="In ps.")
 @click.option("--to", type=float, default=10.0, show_default=True, help="At the end, in K.")
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 def command(
     structure: Path | None,
     engine: str,
+    settings: Path | None,
     hold: float,
     hold_time: float,
     to: float,
@@ -72,7 +78,7 @@ def command(
         )
     else:
         atoms = read_frames(structure)[-1]
-    calculator, model = _calculator(engine)
+    calculator, model = _calculator(engine, settings)
     with console.steps() as step:
         result = melt_quench(
             atoms,
@@ -99,13 +105,14 @@ def command(
     console.out.print(f"{len(chosen.frames)} frames: {out / 'chosen.extxyz'}")
 
 
-def _calculator(engine: str) -> tuple[Calculator | OwnDynamics, str]:
+def _calculator(engine: str, settings: Path | None) -> tuple[Calculator | OwnDynamics, str]:
     """What drives the MD, of a reference engine or of a model, and what identifies it."""
+    from culi_mlip.configuration import read_yaml
     from culi_mlip.errors import EngineError
     from culi_mlip.reference import ENGINES, get_engine
 
     if engine in ENGINES:
-        found = get_engine(engine)
+        found = get_engine(engine, read_yaml(settings) if settings else None)
         calculator = found.calculator()  # says what is missing
         return found.own_dynamics or calculator, f"{engine} {found.digest}"
     if not Path(engine).exists():

@@ -8,12 +8,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import yaml
 from ase import units
 from ase.io.vasp import read_vasp as read_poscar
 
+from culi_mlip.cli import main
 from culi_mlip.dynamics import Schedule, melt_quench
 from culi_mlip.errors import EngineError
-from culi_mlip.files import read_frames
+from culi_mlip.files import read_frames, write_frames
 from culi_mlip.reference import VaspSettings, get_engine
 from culi_mlip.reference.vasp_outputs import read_vasp
 from culi_mlip.reference.vasp_trajectories import remaining_stage
@@ -184,6 +186,23 @@ def test_step_without_converged_electrons_is_refused(replay, outputs, tmp_path):
     engine = get_engine("vasp", VaspSettings(functional="pbe", corrections=0))
     with pytest.raises(EngineError, match="electrons did not converge in a step of"):
         engine.relax(read_vasp(source).frames[0], tmp_path / "run")
+
+
+def test_command_hands_the_quench_to_vasp(replay, outputs, tmp_path, capsys):
+    source = outputs / "custodian_LPS_NpT_MD" / "OUTCAR.gz"
+    replay(source, [10, 10])
+    write_frames("start.xyz", [read_vasp(source).frames[0]])
+    (tmp_path / "vasp.yaml").write_text(yaml.safe_dump(LPS.model_dump()))
+    arguments = "melt-quench start.xyz --engine vasp --settings vasp.yaml --hold 600 --to 596"
+    arguments += " --rate 333.5 --hold-time 0.008 --frames 2 --out run"
+    with pytest.raises(SystemExit, match="0"):
+        main(arguments.split())
+    assert [tags(leg, "NSW")[0] for leg in sorted(tmp_path.glob("run/steps/*"))] == [4, 6]
+    assert len(read_frames(tmp_path / "run" / "chosen.extxyz")) >= 1
+    (tmp_path / "vasp.yaml").write_text("cutof: 400")
+    with pytest.raises(SystemExit, match="2"):
+        main([*arguments.split()[:-1], "other"])
+    assert "nearest valid key is 'cutoff'" in capsys.readouterr().err
 
 
 def test_remaining_stage():
