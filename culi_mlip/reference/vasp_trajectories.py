@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -160,6 +161,7 @@ class _Legs:
     def run(self, task: Mapping[str, Any]) -> None:
         """Run a leg from the last structure."""
         leg = self.next_folder
+        _end_processes(leg)
         try:
             self._calculator(leg, task).run(self.atoms)
         except CalculationFailed as error:
@@ -206,6 +208,15 @@ class _Legs:
 
     def _calculator(self, leg: Path, task: Mapping[str, Any]) -> StructureVasp:
         return StructureVasp(self.settings, task, directory=str(leg))
+
+
+def _end_processes(folder: Path) -> None:
+    """End the VASP that a killed worker left running in a folder, but nobody's shell there."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            is_left = process.ppid() == 1 or process.terminal() is None
+            if is_left and process.cwd() == str(folder.resolve()):
+                process.kill()
 
 
 @contextmanager

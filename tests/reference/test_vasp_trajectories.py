@@ -2,7 +2,9 @@
 
 import json
 import re
+import signal
 import stat
+import subprocess
 import sys
 from itertools import pairwise
 
@@ -157,6 +159,20 @@ def test_command_that_was_killed_goes_on(replay, outputs, tmp_path, monkeypatch)
     assert list(result.log["step"]) == list(range(10))
     legs = sorted((tmp_path / "run" / "steps").iterdir())
     assert [tags(leg, "NSW")[0] for leg in legs] == [4, 1, 6, 4]
+
+
+def test_vasp_that_a_killed_worker_left_is_ended(replay, outputs, tmp_path):
+    replay(outputs / "custodian_LPS_NpT_MD" / "OUTCAR.gz", [4, 6])
+    leg = tmp_path / "run" / "steps" / "00"
+    leg.mkdir(parents=True)
+    left, other = (
+        subprocess.Popen(["sleep", "60"], cwd=folder, start_new_session=True)
+        for folder in (leg, tmp_path)
+    )
+    quench(outputs, tmp_path / "run")
+    assert left.wait(10) == -signal.SIGKILL
+    assert other.poll() is None
+    other.kill()
 
 
 def test_relaxation_goes_on_and_gives_its_steps(replay, outputs, tmp_path):
