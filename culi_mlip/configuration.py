@@ -21,6 +21,10 @@ class Configuration(BaseModel):
     MACHINE: ClassVar[frozenset[str]] = frozenset()
     """Settings that say how something is computed but do not change the result."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The same bytes in every process, which pydantic's own set of fields has not."""
+        return type(self).model_validate, (self.model_dump(),)
+
     @model_validator(mode="before")
     @classmethod
     def _name_nearest_key(cls, values: Any) -> Any:

@@ -122,8 +122,8 @@ def is_finished(path: str | os.PathLike[str], inputs: Mapping[str, Any]) -> bool
         return False
     record = yaml.safe_load(record_file.read_text(encoding="utf-8"))
     recorded = record["inputs"]
-    if recorded != inputs:
-        changed = [k for k in (inputs | recorded) if recorded.get(k) != inputs.get(k)]
+    changed = [k for k in (inputs | recorded) if recorded.get(k) != inputs.get(k)]
+    if changed:
         raise CuliError(
             f"{path} holds another job ({record['command']} with other {', '.join(changed)}): "
             "choose another --out, or remove it to start anew"

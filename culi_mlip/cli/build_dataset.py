@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from math import inf
+from math import inf, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -97,6 +96,7 @@ def command(
     from culi_mlip.datasets import Workers, build_dataset, load_recipe
     from culi_mlip.datasets.executors import JOB_SCRIPT
     from culi_mlip.datasets.recipe import EngineChoice
+    from culi_mlip.errors import CuliError
     from culi_mlip.files import read_text
     from culi_mlip.workflows import workflow
 
@@ -104,6 +104,8 @@ def command(
     if engine and engine != whole.engine.name:
         whole = whole.model_copy(update={"engine": EngineChoice(name=engine)})
     seconds = _seconds(step_seconds, whole)
+    if seconds and not dry_run:
+        raise CuliError("--step-seconds is for --dry-run: give both, or neither")
     if dry_run:
         _dry_run(whole, out, seconds, step_cores)
         return
@@ -133,9 +135,11 @@ def _seconds(values: tuple[str, ...], recipe: Recipe) -> dict[str, float]:
     found = {}
     for value in values:
         kind, _, number = value.rpartition("=")
-        with suppress(ValueError):
+        try:
             found[kind] = float(number)
-        if not 0 < found.get(kind, 0.0) < inf or kind not in ("", *kinds):
+        except ValueError:
+            found[kind] = nan
+        if not 0 < found[kind] < inf or kind not in ("", *kinds):
             raise CuliError(
                 f"--step-seconds {value}: give seconds, or KIND=SECONDS with a kind of the recipe "
                 f"({', '.join(kinds)})"

@@ -120,6 +120,8 @@ def _calculator(engine: str, settings: Path | None) -> tuple[Calculator | OwnDyn
             f"'{engine}' is no path of a model, and no engine: choose one of "
             f"{', '.join(sorted(ENGINES))}"
         )
+    if settings:
+        raise EngineError("--settings is for engines: a model has its own")
     from culi_mlip.calculator import HybridAllegro
     from culi_mlip.models.files import model_digest
     from culi_mlip.process import keep_freed_memory

@@ -109,7 +109,9 @@ def _relaxation(task: Relaxation, job: Job, engine: Engine, calculator: Calculat
         steps=task.steps,
         calculator=calculator,
     )
-    kept = range(1, len(frames)) if task.keep == "all" else [len(frames) - 1]
+    kept = range(1, len(frames))
+    if task.keep == "last":
+        kept = kept[-1:]  # none, if the structure was relaxed already
     return [_frame(job, frames[step], task, {"step": step}) for step in kept], ""
 
 
@@ -120,7 +122,7 @@ def _melt_quench(task: MeltQuench, job: Job, engine: Engine, calculator: Calcula
         task.schedule,
         out=Path(job.folder, task.name),
         stride=task.stride,
-        seed=_seed(job, task.name),
+        seed=_seed(job, f"{task.name}-{job.start.uid}"),
         model=f"{engine.name} {engine.digest}",
     )
     trajectory = read_frames(result.trajectory)[1:]  # the first is the structure itself

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from pathlib import Path
 from typing import Any
 
 from culi_mlip.datasets.computations import Job, Label, Outcome, attempt
@@ -36,7 +37,7 @@ def label_pending(
 
     A structure's label and the frames of its tasks enter the store together. Structures that a
     killed process left running wait again. A failure is stored with its reason and stops nothing;
-    what `DEATHS` workers died over is a failure too.
+    what `DEATHS` workers died over, without having written more, is a failure too.
 
     Parameters
     ----------
@@ -68,10 +69,17 @@ def label_pending(
     settings = engine.settings.model_dump_json()
     n_finished, n_all = 0, store.count("pending")
     runs = store.path.parent.absolute() / "runs"
+    sizes: dict[int, tuple[Path, int]] = {}  # of the files of what is under way, at its start
+
+    def has_advanced(row_id: int) -> bool:
+        folder, size = sizes[row_id]
+        return _size(folder) > size
 
     def submit(row_ids: Sequence[int]) -> Future[list[Outcome]]:
         store.start(row_ids)
         starts = [store.entry(row_id) for row_id in row_ids]
+        for row_id, start in zip(row_ids, starts, strict=True):
+            sizes[row_id] = runs / start.uid, _size(runs / start.uid)
         jobs = [Job(s, tasks_of(s, tasks), str(runs / s.uid), seed) for s in starts]
         return (executor or _Here()).submit(attempt, engine.name, settings, jobs)
 
@@ -95,7 +103,7 @@ def label_pending(
                         )
                         store.add(outcome.frames, engine)
                 elif isinstance(outcome, WorkerError) and not is_alone:
-                    store.release([row_id], died=True)
+                    store.release([row_id], died=not has_advanced(row_id))
                     continue
                 else:
                     store.fail(row_id, str(outcome) or type(outcome).__name__)
@@ -105,8 +113,14 @@ def label_pending(
         except BrokenExecutor as error:
             if is_alone:
                 store.fail(chosen[0], f"its worker died {DEATHS + 1} times ({error})")
+            store.release([row_id for row_id in store.running() if has_advanced(row_id)])
             store.release(died=True)
             raise
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files below a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _outcomes(

@@ -108,7 +108,7 @@ class MeltQuench(Task):
     frames
         How many frames to keep of each, decorrelated and none alike.
     hold, to, rate, hold_time, timestep, period
-        Of the schedule: K, K, K/ps, ps, fs, fs.
+        Of the schedule: K, K, K/ps, ps, fs, fs. VASP's own MD has its own period, 40 steps.
     stride
         Steps between the frames to choose from.
     distance

@@ -173,6 +173,11 @@ class Store:
                 for row in self._db.select([*like, ("status", "=", state)], include_data=False)
             ]
 
+    def running(self) -> list[int]:
+        """Return the row ids of structures that are running."""
+        with self._errors():
+            return self._ids("running")
+
     def start(self, row_ids: Iterable[int]) -> None:
         """Mark structures as running: their labels are begun once more."""
         with self.transaction():

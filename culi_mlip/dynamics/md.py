@@ -269,12 +269,14 @@ class _Recorder:
 
     def record(self) -> None:
         """Write the present frame, its log line, and the state."""
+        results = self.atoms.calc.results
         potential = float(self.atoms.get_potential_energy())
+        potential = float(results.get("free_energy", potential))  # the forces' own
         kinetic = float(self.atoms.get_kinetic_energy())
         time_ps = self.dynamics.get_time() / (1000 * units.fs)
         conserved = conserved_energy(self.dynamics, potential + kinetic)
         line = _line(self.dynamics.nsteps, time_ps, self.atoms, potential, kinetic, conserved)
-        text = _text(self.atoms, self.atoms.calc.results, time_ps)
+        text = _text(self.atoms, results, time_ps)
         for file, content in zip(self.files, (text, line), strict=True):
             with output_errors(file), file.open("a") as stream:
                 stream.write(content)

@@ -45,8 +45,8 @@ class Schedule:
         In fs.
     period
         Of the temperature's oscillation under the thermostat in fs. Windows of that length have
-        the temperature that is asked for, however few the atoms are; VASP's SMASS = 0 has 40
-        steps, too slow for a quench of a small cell.
+        the temperature that is asked for, however few the atoms are. VASP's own MD has SMASS = 0,
+        a period of 40 steps, whatever stands here.
     """
 
     hold: float = 600.0

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import Calculator, FileIOCalculator
+from ase.calculators.genericfileio import GenericFileIOCalculator
 from pydantic import Field
 
 from culi_mlip.configuration import Configuration
@@ -56,4 +60,7 @@ def make(settings: AseSettings) -> Calculator:
         raise EngineError(
             f"{settings.calculator} refuses its arguments ({type(error).__name__}: {error})"
         ) from error
+    writes_files = isinstance(calculator, FileIOCalculator | GenericFileIOCalculator)
+    if writes_files and "directory" not in settings.arguments:  # each process its own
+        calculator.directory = Path(f"ase-{socket.gethostname()}-{os.getpid()}")
     return calculator

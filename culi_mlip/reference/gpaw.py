@@ -118,3 +118,5 @@ class StructureGpaw(Calculator):
                 f"GPAW's electrons did not converge in {settings.electronic_steps} steps: see "
                 f"{output}"
             ) from error
+        except FileNotFoundError as error:
+            raise EngineError(f"GPAW has no atomic data: {error}") from error

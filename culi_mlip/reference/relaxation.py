@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.optimize import BFGS
 
@@ -15,7 +16,7 @@ from culi_mlip.errors import EngineError
 
 
 def computed_labels(atoms: Atoms) -> dict[str, Any]:
-    """Compute energy, forces without constraints, and stress where the cell has a volume.
+    """Compute energy, forces without constraints, and stress where cell and engine have one.
 
     With smeared electrons the energy is the free energy, whose derivatives the forces are.
 
@@ -40,7 +41,8 @@ def computed_labels(atoms: Atoms) -> dict[str, Any]:
         "forces": np.asarray(atoms.get_forces(apply_constraint=False), dtype=float),
     }
     if atoms.cell.rank == 3:
-        results["stress"] = np.asarray(atoms.get_stress(apply_constraint=False), dtype=float)
+        with suppress(PropertyNotImplementedError):
+            results["stress"] = np.asarray(atoms.get_stress(apply_constraint=False), dtype=float)
     for key, value in results.items():
         if not np.isfinite(value).all():
             raise EngineError(f"the engine gave a {key} of NaN or infinity")

@@ -35,7 +35,7 @@ class VaspSettings(Configuration):
     energy_tolerance
         EDIFF in eV; the paper's 1e-5.
     force_tolerance
-        EDIFFG of relaxations in eV/Å; the paper's 0.03.
+        EDIFFG in eV/Å, where a relaxation asks for no other; the paper's 0.03.
     kpoint_length
         The mesh is Γ-centred with N_i = ⌈length / |a_i|⌉ points, length in Å; the paper's "density
         of 32/Å". Along vacuum there is one point.
@@ -56,12 +56,13 @@ class VaspSettings(Configuration):
     cores_per_band, kpoint_groups
         NCORE and KPAR; labels do not depend on them.
     corrections
-        How many errors custodian (extra ``vasp``) may mend in a run, as by another ALGO; 0 runs
-        VASP without it. What it may not change is in `LABEL_TAGS`.
+        How many errors custodian (extra ``vasp``) may mend in a single point, as by another ALGO,
+        and how often a relaxation or MD goes on after VASP failed; 0 for neither. What custodian
+        may not change is in `LABEL_TAGS`.
     """
 
     MACHINE: ClassVar[frozenset[str]] = frozenset(
-        {"cores_per_band", "kpoint_groups", "corrections"}
+        {"cores_per_band", "kpoint_groups", "corrections", "force_tolerance"}
     )
 
     functional: Literal["r2scan", "pbe"] = "r2scan"

@@ -1,4 +1,4 @@
-"""ASE's VASP calculator, its process watched by custodian and its output checked."""
+"""ASE's VASP calculator, its single points watched by custodian and their output checked."""
 
 from __future__ import annotations
 
@@ -72,9 +72,7 @@ class StructureVasp(Vasp):
         Raises
         ------
         CalculationFailed
-            If VASP fails, and custodian cannot mend it.
-        EngineError
-            If custodian changed what labels depend on.
+            If VASP fails.
         """
         self.write_input(atoms)
         code, message = self._run(self.make_command(self.command), directory=self.directory)
@@ -103,9 +101,12 @@ class StructureVasp(Vasp):
     def _run(
         self, command: str | None = None, out: Any = None, directory: str | None = None
     ) -> tuple[int, str]:
-        """Run VASP, by custodian if the settings say so; return its exit code and complaint."""
+        """Run VASP, single points by custodian; return its exit code and complaint.
+
+        Custodian would begin a relaxation or MD again, and overwrite its steps.
+        """
         folder = Path(directory or self.directory)
-        if not self.vasp_settings.corrections:
+        if not self.vasp_settings.corrections or self.int_params["nsw"]:
             code, message = super()._run(command, out, directory)
             return code, message
         before = _label_input(folder)
@@ -113,7 +114,6 @@ class StructureVasp(Vasp):
             command or self.make_command(self.command),
             folder,
             self.vasp_settings.corrections,
-            is_single_point=self.int_params["nsw"] == 0,
         )
         changed = {key for key, value in _label_input(folder).items() if before.get(key) != value}
         if changed:
@@ -124,7 +124,7 @@ class StructureVasp(Vasp):
         return (1, complaint) if complaint else (0, "")
 
 
-def _run_by_custodian(command: str, folder: Path, corrections: int, is_single_point: bool) -> str:
+def _run_by_custodian(command: str, folder: Path, corrections: int) -> str:
     """Run VASP and mend its errors; return what could not be mended, or ""."""
     from custodian import Custodian
     from custodian.custodian import CustodianError
@@ -137,9 +137,8 @@ def _run_by_custodian(command: str, folder: Path, corrections: int, is_single_po
         handlers.PositiveEnergyErrorHandler(),
         handlers.StdErrHandler(),
         handlers.FrozenJobErrorHandler(),
+        handlers.UnconvergedErrorHandler(),
     ]
-    if is_single_point:  # it would begin a relaxation again, and lose its first steps
-        watch.append(handlers.UnconvergedErrorHandler())
     job = VaspJob(["sh", "-c", command], backup=False, auto_gamma=False)
     custodian = Custodian(
         watch, [job], max_errors=corrections, polling_time_step=1, directory=str(folder)
@@ -148,6 +147,9 @@ def _run_by_custodian(command: str, folder: Path, corrections: int, is_single_po
         custodian.run()
     except CustodianError as error:
         return str(error)
+    except BaseException:
+        job.terminate(str(folder))  # it would go on alone
+        raise
     return ""
 
 

@@ -6,6 +6,7 @@ import gzip
 import os
 import re
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -157,6 +158,8 @@ def _read_vasprun(file: Path, text: str) -> VaspRun:
 
 
 def _read_outcar(file: Path, text: str) -> VaspRun:
+    if "General timing" not in text:  # killed: up to the last step that is whole
+        text = text[: text.rfind("LOOP+:") + len("LOOP+:")]
     metagga = re.search(r"^\s*METAGGA\s*=\s*(\S+)\s+LMAXTAU", text, re.MULTILINE)
     gga = re.search(r"^\s*GGA\s*=\s*(\S+)\s+GGA type", text, re.MULTILINE)
     lexch = re.search(r"^\s*LEXCH\s*=\s*(\S+)\s+internal", text, re.MULTILINE)
@@ -171,7 +174,9 @@ def _read_outcar(file: Path, text: str) -> VaspRun:
             converged.setdefault(step, False)
         else:
             converged[step] = True
-    frames = _frames(file, "vasp-out")
+    stream = StringIO(text)
+    stream.name = str(file)  # ASE looks for constraints beside it
+    frames = _frames(file, "vasp-out", stream)
     kinetic, conserved = (
         [float(value) for value in re.findall(rf"{name}\s*=\s*(-?[\d.]+)", text)][: len(frames)]
         for name in ("kinetic energy EKIN ", "total energy   ETOTAL")
@@ -188,12 +193,13 @@ def _read_outcar(file: Path, text: str) -> VaspRun:
     )
 
 
-def _frames(file: Path, kind: str) -> list[Atoms]:
+def _frames(file: Path, kind: str, stream: StringIO | None = None) -> list[Atoms]:
     """Ionic steps, with the free energy as energy: the forces are its derivatives."""
     try:
-        frames = list(ase.io.iread(file, index=":", format=kind))
+        frames = list(ase.io.iread(stream or file, index=":", format=kind))
     except (
         UnknownFileTypeError,
+        ase.io.ParseError,
         ValueError,
         IndexError,
         KeyError,

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
@@ -63,7 +64,7 @@ def relax(
         label.
     """
     legs = _Legs(settings, atoms, folder)
-    while not legs.is_relaxed():
+    while not (legs.frames and _largest_force(legs.frames[-1]) < force):
         done = len(legs.frames)
         if done >= steps:
             raise EngineError(
@@ -141,9 +142,9 @@ class _Legs:
     def __init__(self, settings: VaspSettings, atoms: Atoms, folder: Path) -> None:
         self.settings, self.atoms, self.folder = settings, atoms.copy(), folder
         self.frames: list[Atoms] = []
-        self._last: Path | None = None
-        self._n = 0
-        while (leg := self.next_folder).is_dir() and self._read(leg):
+        self._n = self._failures = 0
+        _end_processes(folder)
+        while self._read(self.next_folder):
             pass
 
     @property
@@ -151,71 +152,78 @@ class _Legs:
         """Of the next leg; of one that a killed run left without a step, if there is one."""
         return self.folder / f"{self._n:02d}"
 
-    def is_relaxed(self) -> bool:
-        """Say whether the last leg's forces are small."""
-        if self._last is None:
-            return False
-        with (self._last / "OUTCAR").open(errors="replace") as lines:
-            return any("reached required accuracy" in line for line in lines)
-
     def run(self, task: Mapping[str, Any]) -> None:
-        """Run a leg from the last structure."""
+        """Run a leg from the last structure; where VASP fails after some steps, the next goes on.
+
+        Raises
+        ------
+        EngineError
+            If VASP makes no step, or fails too often.
+        """
         leg = self.next_folder
-        _end_processes(leg)
+        problem = f"VASP made no step in {leg.absolute()}"
         try:
             self._calculator(leg, task).run(self.atoms)
         except CalculationFailed as error:
-            raise EngineError(str(error)) from error
-        if not self._read(leg):
-            raise EngineError(f"VASP made no step in {leg.absolute()}")
+            self._failures += 1
+            problem = str(error)
+        if not self._read(leg) or self._failures > self.settings.corrections:
+            raise EngineError(problem)
 
     def _read(self, leg: Path) -> bool:
         """Take the steps of a leg and its last structure; say whether there were any."""
         try:
             run = read_vasp(leg / "OUTCAR")
             last = read_poscar(leg / "CONTCAR")
-        except (LabelError, OSError, ValueError, IndexError):  # killed before or while it wrote
-            return False
-        if not run.frames:
+        except (LabelError, OSError, ValueError, IndexError, RuntimeError, AssertionError):
+            return False  # killed before it was written, or as it was
+        is_md = bool(run.kinetic)
+        if not run.frames or (is_md and not last.has("momenta")):
             return False
         if len(accepted_frames(run, self.settings)) < len(run.frames):
-            raise EngineError(f"VASP's electrons did not converge in a step of {leg.absolute()}")
+            raise EngineError(
+                f"VASP's electrons did not converge in a step of {leg.absolute()}: remove that "
+                "folder, to go on before it"
+            )
         calculator = self._calculator(leg, {})
         calculator.initialize(self.atoms)
         back = calculator.resort
         self.frames += [self._labelled(run, n, back) for n in range(len(run.frames))]
         self.atoms.positions = last.positions[back]
-        if last.get_momenta().any():
+        if is_md:
             self.atoms.set_momenta(last.get_momenta()[back])
-        self._last = leg
+            self.frames[-1].set_momenta(self.atoms.get_momenta())
         self._n += 1
         return True
 
     def _labelled(self, run: VaspRun, n: int, back: Sequence[int]) -> Atoms:
         """A step in the order and with the constraints of the structure."""
         frame = self.atoms.copy()
+        frame.arrays.pop("momenta", None)  # of the leg's beginning; VASP prints none of its steps
         frame.positions = run.frames[n].positions[back]
         results = run.frames[n].calc.results
         labels = {key: results[key] for key in ("energy", "forces", "stress") if key in results}
         labels["forces"] = labels["forces"][back]
         frame.calc = SinglePointCalculator(frame, **labels)
-        frame.info = {
-            name: values[n]
-            for name, values in (("kinetic", run.kinetic), ("conserved", run.conserved))
-            if n < len(values)
-        }
+        if run.kinetic:
+            frame.info = {"kinetic": run.kinetic[n], "conserved": run.conserved[n]}
         return frame
 
     def _calculator(self, leg: Path, task: Mapping[str, Any]) -> StructureVasp:
         return StructureVasp(self.settings, task, directory=str(leg))
 
 
+def _largest_force(atoms: Atoms) -> float:
+    """On an atom that moves, eV/Å."""
+    return float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+
+
 def _end_processes(folder: Path) -> None:
-    """End the VASP that a killed worker left running in a folder, but nobody's shell there."""
+    """End the VASP that a killed worker left running below a folder, but nobody's shell there."""
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             is_left = process.ppid() == 1 or process.terminal() is None
-            if is_left and process.cwd() == str(folder.resolve()):
+            if is_left and folder.resolve() == Path(process.cwd()).parent:
                 process.kill()
 
 

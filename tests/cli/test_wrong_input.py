@@ -40,6 +40,8 @@ def cell(tmp_path):
         (["train", "missing", "--out", "new"], "missing/train.extxyz does not exist"),
         (["build-dataset", "--engine", "vsap", "--out", "new"], "unknown engine 'vsap'"),
         (["build-dataset", "--job-script", "no.sh", "--out", "new"], "no.sh does not exist"),
+        (["build-dataset", "--step-seconds", "9", "--out", "new"], "is for --dry-run"),
+        (["build-dataset", "--step-seconds", "9", "--step-seconds", "x"], "--step-seconds x: give"),
         (["build-dataset", "--step-seconds", "fast", "--out", "new"], "--step-seconds fast: give"),
         (["build-dataset", "--step-seconds", "0", "--out", "new"], "--step-seconds 0: give"),
         (["build-dataset", "--step-seconds", "glass=1", "--out", "new"], "a kind of the recipe"),

@@ -1,5 +1,10 @@
 """What a recipe computes for structures besides their labels: relaxations, MD, melt-quench."""
 
+import os
+import subprocess
+import sys
+from concurrent.futures import Executor, Future
+
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
@@ -7,9 +12,12 @@ from ase.constraints import FixAtoms
 from ase.optimize import FIRE
 
 from culi_mlip.configuration import parse
-from culi_mlip.datasets import Recipe, Store, build_dataset
+from culi_mlip.datasets import Recipe, Store, build_dataset, label_pending
 from culi_mlip.datasets.computations import Job, attempt
+from culi_mlip.datasets.executors import WorkerError
+from culi_mlip.datasets.labelling import DEATHS
 from culi_mlip.datasets.recipe import MeltQuench, Relaxation
+from culi_mlip.reference import get_engine
 from culi_mlip.structures import Entry, bulk, campaign, slab
 
 SLAB = {"kind": "slab", "symbol": "Cu", "millers": [[1, 0, 0], [1, 1, 1]], "thickness": 8}
@@ -103,7 +111,50 @@ def test_melt_quench_that_was_killed_is_continued(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         attempt("emt", "{}", [job])
     (continued,) = attempt("emt", "{}", [job])
-    assert len(steps) < 2 * 101
+    assert len(steps) < 90, "75 steps and 60 before the kill, had it begun anew"
     assert len(continued.frames) == len(whole.frames)
     for one, other in zip(continued.frames, whole.frames, strict=True):
         np.testing.assert_allclose(one.atoms.positions, other.atoms.positions, atol=1e-7)
+
+
+def test_jobs_are_the_same_bytes_in_every_process():
+    """SLURM jobs are found again by a hash of theirs."""
+    code = (
+        "import pickle; from culi_mlip.datasets.computations import Job\n"
+        "from culi_mlip.datasets.recipe import MeltQuench; from culi_mlip.structures import *\n"
+        "job = Job(Entry(slab('Cu', (1, 1, 1)), 'slab', how={'a': 1}), [MeltQuench(hold=500)])\n"
+        "print(pickle.dumps(job).hex()); print(pickle.loads(pickle.dumps(job)).tasks)"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(printed) == 1
+    assert "hold=500" in printed.pop()
+
+
+def test_worker_that_died_after_it_wrote_more_is_not_counted(tmp_path):
+    """As a melt-quench that outlasts the time limit of many jobs."""
+    store = Store(tmp_path / "store.db")
+    store.add([Entry(bulk("Cu"), "bulk")])
+    (uid,) = (store.entry(row_id).uid for row_id in store.pending())
+    log = tmp_path / "runs" / uid / "log"
+    log.parent.mkdir(parents=True)
+    lives = iter(range(2 * DEATHS))
+
+    class Mortal(Executor):
+        def submit(self, fn, /, *arguments):
+            future = Future()
+            if next(lives, None) is None:
+                future.set_result(fn(*arguments))
+            else:
+                log.write_text(log.read_text() + "more" if log.exists() else "")
+                future.set_exception(WorkerError("its time is up"))
+            return future
+
+    log.write_text("begun")
+    label_pending(store, get_engine("emt"), executor=Mortal())
+    assert store.count("done") == 1

@@ -23,18 +23,21 @@ from culi_mlip.reference.vasp_outputs import read_vasp
 from culi_mlip.reference.vasp_trajectories import remaining_stage
 
 REPLAY = r'''#!{python}
-"""Copies the ionic steps of a real OUTCAR that come after those of the legs before this one."""
+"""Copies steps of a real OUTCAR after those of the legs before; fails after -n of them."""
 import gzip, json, pathlib, re, sys
 source, most = pathlib.Path({source!r}), json.loads(pathlib.Path({plan!r}).read_text())
 opened = gzip.open(source, "rt", errors="replace") if source.suffix == ".gz" else source.open()
 head, *steps = re.split(r"(?m)^(?=-+ Iteration +\d+\(   1\))", opened.read())
+if {backwards}:
+    steps.reverse()
 here = pathlib.Path.cwd()
 before = sum(
-    leg.joinpath("OUTCAR").read_text().count("TOTAL-FORCE")
+    leg.joinpath("OUTCAR").read_text().count("LOOP+:")
     for leg in here.parent.iterdir() if leg != here and leg.joinpath("OUTCAR").exists()
 )
 wanted = int(re.search(r"NSW = (\d+)", pathlib.Path("INCAR").read_text())[1])
-n = min(wanted, most.pop(0), len(steps) - before)
+ask = most.pop(0)
+n = min(wanted, abs(ask), len(steps) - before)
 if not n:
     pathlib.Path({plan!r}).write_text(json.dumps(most))
     sys.exit(1)
@@ -53,6 +56,7 @@ body = next(i for i, line in enumerate(poscar) if line.strip() == "Cartesian")
 lines = poscar[:body + 1] + [" ".join("%.16f" % x for x in row) for row in after] + [""]
 lines += [" ".join("%.8E" % ((b - a) / 2) for a, b in zip(*rows)) for rows in zip(last, after)]
 pathlib.Path("CONTCAR").write_text("\n".join(lines) + "\n")
+sys.exit(ask < 0)
 '''
 
 
@@ -60,12 +64,15 @@ pathlib.Path("CONTCAR").write_text("\n".join(lines) + "\n")
 def replay(potentials, tmp_path, monkeypatch):
     """Return how to let VASP's process be the steps of a real OUTCAR, so many a leg at most."""
 
-    def replayed(source, steps):
+    def replayed(source, steps, backwards=False):
         plan = tmp_path / "plan.json"
         plan.write_text(json.dumps(steps))
         program = tmp_path / "vasp_std"
         values = {"python": sys.executable, "source": str(source), "plan": str(plan)}
-        text = re.sub(r"\{(python|source!r|plan!r)\}", lambda m: _filled(m[1], values), REPLAY)
+        values["backwards"] = backwards
+        text = re.sub(
+            r"\{(python|source!r|plan!r|backwards)\}", lambda m: _filled(m[1], values), REPLAY
+        )
         program.write_text(text)
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv("ASE_VASP_COMMAND", str(program))
@@ -76,7 +83,7 @@ def replay(potentials, tmp_path, monkeypatch):
 
 def _filled(word, values):
     name = word.removesuffix("!r")
-    return repr(values[name]) if word != name else values[name]
+    return repr(values[name]) if word != name else str(values[name])
 
 
 LPS = VaspSettings(functional="pbe", cutoff=400, potentials={}, corrections=0)
@@ -97,10 +104,10 @@ def shuffled(atoms):
     return first + [int(i) for i in order if i not in first]
 
 
-def quench(outputs, out):
+def quench(outputs, out, engine=None):
     real = read_vasp(outputs / "custodian_LPS_NpT_MD" / "OUTCAR.gz")
     order = shuffled(real.frames[0])
-    engine = get_engine("vasp", LPS)
+    engine = engine or get_engine("vasp", LPS)
     atoms = real.frames[0][order]
     result = melt_quench(atoms, engine.own_dynamics, SCHEDULE, out=out, stride=1)
     return real, order, result
@@ -148,6 +155,11 @@ def test_steps_are_those_of_the_output_in_the_order_of_the_structure(replay, out
     np.testing.assert_allclose(result.log["conserved_eV"], real.conserved)
     temperatures = 2 * np.array(real.kinetic) / (3 * len(order) * units.kB)
     np.testing.assert_allclose(result.log["temperature_K"], temperatures)
+    end = read_poscar(tmp_path / "run" / "steps" / "03" / "CONTCAR")
+    velocities = read_frames(result.final)[0].get_velocities()
+    np.testing.assert_allclose(velocities, end.get_velocities()[order], atol=1e-8)
+    without = [n for n, frame in enumerate(frames) if not frame.has("momenta")]
+    assert without == [0, 1, 4, 6, 7, 8], "VASP writes those of a leg's end only"
 
 
 def test_command_that_was_killed_goes_on(replay, outputs, tmp_path, monkeypatch):
@@ -162,9 +174,11 @@ def test_command_that_was_killed_goes_on(replay, outputs, tmp_path, monkeypatch)
 
 
 def test_vasp_that_a_killed_worker_left_is_ended(replay, outputs, tmp_path):
-    replay(outputs / "custodian_LPS_NpT_MD" / "OUTCAR.gz", [4, 6])
+    """In the leg that has steps already, before they are read."""
+    replay(outputs / "custodian_LPS_NpT_MD" / "OUTCAR.gz", [3, 0, 1, 6])
+    with pytest.raises(EngineError):
+        quench(outputs, tmp_path / "run")
     leg = tmp_path / "run" / "steps" / "00"
-    leg.mkdir(parents=True)
     left, other = (
         subprocess.Popen(["sleep", "60"], cwd=folder, start_new_session=True)
         for folder in (leg, tmp_path)
@@ -175,23 +189,68 @@ def test_vasp_that_a_killed_worker_left_is_ended(replay, outputs, tmp_path):
     other.kill()
 
 
+def test_quench_goes_on_after_vasp_failed_in_the_middle(replay, outputs, tmp_path):
+    replay(outputs / "custodian_LPS_NpT_MD" / "OUTCAR.gz", [4, -2, 10])
+    with pytest.raises(EngineError, match="VASP failed in .*01"):
+        quench(outputs, tmp_path / "alone")  # LPS has no corrections
+    replay(outputs / "custodian_LPS_NpT_MD" / "OUTCAR.gz", [4, -2, 10])
+    engine = get_engine("vasp", LPS.model_copy(update={"corrections": 1}))
+    _, _, result = quench(outputs, tmp_path / "run", engine)
+    assert len(result.log["step"]) == 10
+    legs = sorted((tmp_path / "run" / "steps").iterdir())
+    assert [tags(leg, "NSW")[0] for leg in legs] == [4, 6, 4]
+
+
+@pytest.mark.parametrize("cut", ["in the energies", "before EKIN", "empty CONTCAR", "half CONTCAR"])
+def test_files_that_a_kill_cut_do_not_stop_the_next_run(replay, outputs, tmp_path, cut):
+    """The leg's whole steps count, or it is begun again."""
+    replay(outputs / "custodian_LPS_NpT_MD" / "OUTCAR.gz", [4, 3, 0])
+    with pytest.raises(EngineError):
+        quench(outputs, tmp_path / "run")
+    leg = tmp_path / "run" / "steps" / "01"
+    outcar, contcar = leg / "OUTCAR", leg / "CONTCAR"
+    text = outcar.read_text()
+    if cut == "in the energies":
+        outcar.write_text(text[: text.rfind("FREE ENERGIE") + 100])
+    elif cut == "before EKIN":
+        outcar.write_text(text[: text.rfind("kinetic energy EKIN") - 5])
+    elif cut == "empty CONTCAR":
+        contcar.write_text("")
+    else:
+        lines = contcar.read_text().splitlines()
+        contcar.write_text("\n".join(lines[:-30]))
+    replay(outputs / "custodian_LPS_NpT_MD" / "OUTCAR.gz", [10, 10])
+    _, _, result = quench(outputs, tmp_path / "run")
+    assert list(result.log["step"]) == list(range(10))
+    legs = sorted((tmp_path / "run" / "steps").iterdir())
+    left = 3 if "CONTCAR" in cut else 4  # of the third, which the killed run began already
+    assert [tags(leg, "NSW")[0] for leg in legs] == [4, 6, left]
+
+
 def test_relaxation_goes_on_and_gives_its_steps(replay, outputs, tmp_path):
-    source = outputs / "pymatgen_Li_PBE_relax" / "OUTCAR"
-    real = read_vasp(source)
-    replay(source, [2, 5])
-    engine = get_engine("vasp", VaspSettings(functional="pbe", corrections=0))
-    atoms = real.frames[0].copy()
-    frames = engine.relax(atoms, tmp_path / "run", force=0.02, steps=8)
-    assert len(frames) == 3
-    for frame, step in zip(frames, real.frames, strict=True):
-        assert frame.get_potential_energy() == pytest.approx(step.get_potential_energy())
+    """Steps of MD backwards, whose forces fall from 1.10 to 0.14 eV/Å: the ninth has 0.28."""
+    source = outputs / "custodian_LPS_NpT_MD" / "OUTCAR.gz"
+    real = read_vasp(source).frames[::-1]
+    replay(source, [4, 3, 2], backwards=True)
+    engine = get_engine("vasp", LPS)
+    frames = engine.relax(real[0], tmp_path / "run", force=0.3, steps=12)
+    assert len(frames) == 9
+    for frame, step in zip(frames, real, strict=False):
+        assert frame.get_potential_energy() == pytest.approx(step.get_potential_energy(), abs=1e-6)
         np.testing.assert_allclose(frame.get_forces(), step.get_forces())
     legs = sorted((tmp_path / "run").iterdir())
-    assert [tags(leg, "NSW", "EDIFFG", "IBRION") for leg in legs] == [[8, -0.02, 2], [6, -0.02, 2]]
-    assert len(engine.relax(atoms, tmp_path / "run", force=0.02, steps=8)) == 3  # runs nothing
-    replay(source, [2])
-    with pytest.raises(EngineError, match="did not reach 0.02 eV/Å in 2 steps"):
-        engine.relax(atoms, tmp_path / "short", force=0.02, steps=2)
+    assert [tags(leg, "NSW", "EDIFFG", "IBRION") for leg in legs] == [
+        [12, -0.3, 2],
+        [8, -0.3, 2],
+        [5, -0.3, 2],
+    ]
+    assert len(engine.relax(real[0], tmp_path / "run", force=0.3, steps=12)) == 9  # runs nothing
+    replay(source, [1], backwards=True)
+    further = engine.relax(real[0], tmp_path / "run", force=0.2, steps=12)
+    assert len(further) == 10
+    replay(source, [2], backwards=True)
+    with pytest.raises(EngineError, match="did not reach 0.3 eV/Å in 2 steps"):
+        engine.relax(real[0], tmp_path / "short", force=0.3, steps=2)
 
 
 def test_step_without_converged_electrons_is_refused(replay, outputs, tmp_path):
