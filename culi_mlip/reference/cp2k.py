@@ -13,6 +13,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.cp2k import CP2K
 from ase.config import cfg
@@ -47,6 +48,9 @@ class Cp2kSettings(Configuration):
     mixing, damping, history
         ALPHA, BETA and NBROYDEN of the Broyden mixing. With these a slab of lithium on copper
         converges.
+    net_force
+        Largest sum of all forces over the number of atoms, eV/Å. It is 0 but for the grids' error;
+        labels beyond it are refused.
     basis_sets, potentials
         Of each element: made for SCAN, with copper's 3d and lithium's 1s among the valence
         electrons.
@@ -64,6 +68,7 @@ class Cp2kSettings(Configuration):
     mixing: float = Field(0.1, gt=0, le=1)
     damping: float = Field(1.5, gt=0)
     history: int = Field(8, ge=1)
+    net_force: float = Field(0.02, gt=0)
     basis_sets: dict[str, str] = Field(
         default_factory=lambda: {
             "Cu": "DZVP-MOLOPT-SCAN-GTH-q11",
@@ -179,7 +184,8 @@ class StructureCp2k(CP2K):
         Raises
         ------
         EngineError
-            If an element has no basis set, the electrons do not converge, or CP2K stops.
+            If an element has no basis set, the electrons do not converge, the forces do not add
+            up to zero, or CP2K stops.
         """
         structure = atoms if atoms is not None else self.atoms
         periodic = structure.copy()
@@ -202,6 +208,13 @@ class StructureCp2k(CP2K):
                     f"CP2K's electrons did not converge in {self.cp2k_settings.electronic_steps} "
                     f"steps: see {self.output}"
                 )
+        net = float(np.linalg.norm(self.results["forces"].mean(axis=0)))
+        if net > self.cp2k_settings.net_force:
+            self.results = {}
+            raise EngineError(
+                f"CP2K's forces do not add up to zero, but to {net:.3f} eV/Å an atom: its grids "
+                "are too coarse for this structure; raise cutoff and relative_cutoff"
+            )
 
 
 def input_text(settings: Cp2kSettings, atoms: Atoms) -> str:

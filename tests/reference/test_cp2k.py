@@ -47,10 +47,12 @@ def test_lithium_repeats_and_its_stress_is_the_energys_derivative(here):
 @pytest.mark.timeout(3600)
 def test_copper_has_forces_and_stress(here):
     atoms = bulk("Cu", a=3.6)
-    (label,) = attempt("cp2k", Cp2kSettings(**SMALL).model_dump_json(), [Job(Entry(atoms, "bulk"))])
+    settings = Cp2kSettings(**SMALL, mixing=0.4, tolerance=1e-5)
+    (label,) = attempt("cp2k", settings.model_dump_json(), [Job(Entry(atoms, "bulk"))])
     assert isinstance(label, Label), label
     assert set(label.results) == {"energy", "forces", "stress"}
-    np.testing.assert_allclose(label.results["stress"][:3], label.results["stress"][0], atol=1e-4)
+    np.testing.assert_allclose(label.results["stress"][:3], label.results["stress"][0], atol=1e-3)
+    np.testing.assert_allclose(label.results["stress"][3:], 0, atol=1e-3)
 
 
 def test_unconverged_electrons_are_no_label(here):
@@ -58,6 +60,17 @@ def test_unconverged_electrons_are_no_label(here):
     atoms = bulk("Li", "bcc", a=3.44)
     atoms.calc = engine.calculator()
     with pytest.raises(EngineError, match="did not converge in 2 steps"):
+        atoms.get_potential_energy()
+
+
+@pytest.mark.timeout(600)
+def test_forces_of_coarse_grids_are_no_label(here):
+    """An atom beside the grid's points feels a force, which it does not in truth."""
+    engine = get_engine("cp2k", {"cutoff": 60, "relative_cutoff": 15, "kpoint_length": 3})
+    atoms = bulk("Li", "bcc", a=3.44)
+    atoms.positions += [0.13, 0.07, 0.05]
+    atoms.calc = engine.calculator()
+    with pytest.raises(EngineError, match="do not add up to zero, but to .* eV/Å an atom"):
         atoms.get_potential_energy()
 
 
