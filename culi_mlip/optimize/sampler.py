@@ -22,10 +22,11 @@ from culi_mlip.errors import SpaceError
 from culi_mlip.optimize.samo_cobra import SamoCobra
 from culi_mlip.optimize.space import Categorical, Integer, Parameter, Space
 
-_POINT = "samo_cobra:point"
+POINT = "samo_cobra:point"
+"""System attribute of trials whose point is planned."""
 
 INTERRUPTED = "samo_cobra:interrupted"
-"""System attribute of failed trials that say nothing about their point."""
+"""System attribute of failed trials that say nothing about their point; others will evaluate it."""
 
 PATIENCE = 10.0
 """Seconds that a trial waits for those started before it to plan their points."""
@@ -93,11 +94,11 @@ class SamoCobraSampler(BaseSampler):
             return {}
         others = self._others(study, trial)
         optimizer = self._optimizer(study, others)
-        optimizer.pending = [p for t in others if (p := self._pending_point(t)) is not None]
+        optimizer.pending = self._pending(others, optimizer.history)
         points = optimizer.ask()
         if not points:
             raise SpaceError("every point of the search space has been asked: nothing is left")
-        study._storage.set_trial_system_attr(trial._trial_id, _POINT, points[0])
+        study._storage.set_trial_system_attr(trial._trial_id, POINT, points[0])
         return points[0]
 
     def sample_independent(
@@ -124,24 +125,35 @@ class SamoCobraSampler(BaseSampler):
         while True:
             trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
             now = time.time()
+            own = next(_start(t) for t in trials if t.number == trial.number)
             unplanned = [
                 t
                 for t in trials
-                if t.number < trial.number
-                and t.state == TrialState.RUNNING
-                and self._pending_point(t) is None
-                and t.datetime_start is not None
-                and abs(now - t.datetime_start.timestamp()) < PATIENCE
+                if t.state == TrialState.RUNNING
+                and _start(t) < own
+                and self._planned_point(t) is None
+                and abs(now - _start(t)[0]) < PATIENCE
             ]
             if not unplanned:
                 return [t for t in trials if t.number != trial.number]
             time.sleep(0.05)
 
-    def _pending_point(self, trial: FrozenTrial) -> dict[str, Any] | None:
-        """The point that a waiting or running trial will evaluate, if it is known."""
-        if trial.state.is_finished():
-            return None
-        known = trial.system_attrs.get(_POINT, {})
+    def _pending(
+        self, trials: Sequence[FrozenTrial], history: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """The points that trials wait for or run, or that were interrupted and will be retried."""
+        pending: list[dict[str, Any]] = []
+        for trial in trials:
+            if trial.state.is_finished() and INTERRUPTED not in trial.system_attrs:
+                continue
+            point = self._planned_point(trial)
+            if point is not None and point not in pending and point not in history:
+                pending.append(point)
+        return pending
+
+    def _planned_point(self, trial: FrozenTrial) -> dict[str, Any] | None:
+        """The point of a trial, if it is known."""
+        known = trial.system_attrs.get(POINT, {})
         return self._point(known | trial.system_attrs.get("fixed_params", {}) | trial.params)
 
     def _point(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -175,6 +187,12 @@ class SamoCobraSampler(BaseSampler):
                 continue
             optimizer.tell([point], [_outcome(trial, signs, names)])
         return optimizer
+
+
+def _start(trial: FrozenTrial) -> tuple[float, int]:
+    """When a trial began, and its number: an order that all processes see alike."""
+    began = trial.datetime_start
+    return (began.timestamp() if began else 0.0), trial.number
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:

@@ -23,7 +23,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from culi_mlip.errors import CuliError
-from culi_mlip.optimize.sampler import INTERRUPTED, SamoCobraSampler
+from culi_mlip.optimize.sampler import INTERRUPTED, POINT, SamoCobraSampler
 
 HEARTBEAT, GRACE = 30, 180
 """Seconds between signs of life of a worker, and after which one without them is dead."""
@@ -144,7 +144,7 @@ def fill(study: optuna.Study, slots: int, first: Mapping[str, Any] | None = None
             continue
         fixed = dict(first) if first and slot == 0 else {}
         for attempt in attempts:
-            fixed |= attempt.params
+            fixed |= attempt.system_attrs.get(POINT, {}) | attempt.params
         study.add_trial(
             create_trial(
                 state=TrialState.WAITING,

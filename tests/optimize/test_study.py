@@ -132,6 +132,34 @@ def test_interrupted_point_is_evaluated_again(sqlite):
     assert slots.results(done)[0].params == point
 
 
+def suggest(study, trial):
+    return {k: trial._suggest(k, d) for k, d in study.sampler.distributions.items()}
+
+
+def test_point_of_an_interrupted_trial_is_not_planned_again(sqlite):
+    """Whoever plans before it is queued again knows that it will be evaluated."""
+    study = open_study(sqlite, 3)
+    suggest(study, slots.claim(study, 3))
+    second = slots.claim(study, 3)
+    point = suggest(study, second)
+    slots.interrupt(study, second._trial_id)
+    assert suggest(study, slots.claim(study, 3)) != point
+    slots.fill(study, 3)
+    assert suggest(study, slots.claim(study, 3)) == point
+
+
+def test_planned_point_of_a_trial_that_died_at_once_is_evaluated(sqlite):
+    """It was announced, though the trial had not taken a single parameter of it."""
+    study = open_study(sqlite, 3)
+    claimed = [slots.claim(study, 3) for _ in range(2)]
+    trial = study._storage.get_trial(claimed[1]._trial_id)
+    point = study.sampler.sample_relative(study, trial, {})
+    slots.interrupt(study, claimed[1]._trial_id)
+    third = suggest(study, slots.claim(study, 3))
+    slots.fill(study, 3)
+    assert suggest(study, slots.claim(study, 3)) == point != third
+
+
 def test_trial_of_a_living_worker_is_left_alone(sqlite):
     study = open_study(sqlite, 2)
     trial = slots.claim(study, 2)
