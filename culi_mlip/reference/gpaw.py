@@ -87,7 +87,7 @@ class StructureGpaw(Calculator):
         Raises
         ------
         EngineError
-            If the electrons do not converge, or an element has no atomic data.
+            If the electrons do not converge or diverge, or an element has no atomic data.
         """
         from gpaw import GPAW, PW, FermiDirac, KohnShamConvergenceError
 
@@ -117,6 +117,11 @@ class StructureGpaw(Calculator):
             raise EngineError(
                 f"GPAW's electrons did not converge in {settings.electronic_steps} steps: see "
                 f"{output}"
+            ) from error
+        except (AssertionError, ValueError) as error:  # NaN among the electrons' energies
+            raise EngineError(
+                f"GPAW's electrons diverged: see {output}. Slabs by r2SCAN need a libxc that was "
+                "built without FHC, as GPAW warns"
             ) from error
         except FileNotFoundError as error:
             raise EngineError(f"GPAW has no atomic data: {error}") from error

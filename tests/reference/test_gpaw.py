@@ -46,6 +46,21 @@ def test_unconverged_electrons_are_no_label(here):
         atoms.get_potential_energy()
 
 
+@pytest.mark.filterwarnings("ignore:libxc should be compiled")
+def test_diverged_electrons_are_said(here, monkeypatch):
+    """As by NaN, which a slab's empty space gives with a libxc that has FHC."""
+    from gpaw.occupations import FermiDiracCalculator
+
+    def find_no_root(self, *_):
+        raise AssertionError
+
+    monkeypatch.setattr(FermiDiracCalculator, "_calculate", find_no_root)
+    atoms = bulk("Li", "bcc", a=3.44)
+    atoms.calc = get_engine("gpaw", {"kpoint_length": 7, "cutoff": 300}).calculator()
+    with pytest.raises(EngineError, match="diverged: see .*FHC"):
+        atoms.get_potential_energy()
+
+
 def test_no_gpaw_is_said(monkeypatch):
     monkeypatch.setattr("culi_mlip.reference.gpaw.find_spec", lambda name: None)
     with pytest.raises(EngineError, match="needs GPAW"):
