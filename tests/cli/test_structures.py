@@ -75,7 +75,7 @@ def test_dry_run_of_the_paper_is_beside_its_counts(culi, tmp_path):
     assert re.search(
         rf"melt-quench\s+interface\s+13\s+{steps}\s+10998\s+11000\s+{hours:,.0f}", done.stdout
     )
-    every = 757 * (1 + 15) + steps
+    every = 757 * (1 + 30) + steps
     assert f"{every:,} steps (energy with forces) of chgnet" in done.stdout
     for kind, ours, theirs in (("slab", 26, 26), ("vacancy", 102, 68), ("adatom", 616, 537)):
         assert re.search(rf"{kind}\s+{ours}\s+{ours}\s+\d+ to \d+\s+{theirs}", done.stdout)
