@@ -125,14 +125,14 @@ class SamoCobraSampler(BaseSampler):
         while True:
             trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
             now = time.time()
-            own = next(_start(t) for t in trials if t.number == trial.number)
             unplanned = [
                 t
                 for t in trials
-                if t.state == TrialState.RUNNING
-                and _start(t) < own
+                if t.number < trial.number
+                and t.state == TrialState.RUNNING
                 and self._planned_point(t) is None
-                and abs(now - _start(t)[0]) < PATIENCE
+                and t.datetime_start is not None
+                and abs(now - t.datetime_start.timestamp()) < PATIENCE
             ]
             if not unplanned:
                 return [t for t in trials if t.number != trial.number]
@@ -187,12 +187,6 @@ class SamoCobraSampler(BaseSampler):
                 continue
             optimizer.tell([point], [_outcome(trial, signs, names)])
         return optimizer
-
-
-def _start(trial: FrozenTrial) -> tuple[float, int]:
-    """When a trial began, and its number: an order that all processes see alike."""
-    began = trial.datetime_start
-    return (began.timestamp() if began else 0.0), trial.number
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
