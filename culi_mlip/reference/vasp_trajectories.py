@@ -16,7 +16,12 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.vasp import read_vasp as read_poscar
 
 from culi_mlip.errors import EngineError, LabelError
-from culi_mlip.reference.vasp import VaspSettings, md_values, relaxation_values
+from culi_mlip.reference.vasp import (
+    VaspSettings,
+    check_installation,
+    md_values,
+    relaxation_values,
+)
 from culi_mlip.reference.vasp_calculator import StructureVasp
 from culi_mlip.reference.vasp_outputs import VaspRun, accepted_frames, read_vasp
 
@@ -158,8 +163,9 @@ class _Legs:
         Raises
         ------
         EngineError
-            If VASP makes no step, or fails too often.
+            If VASP makes no step or fails too often, or ASE's configuration lacks something.
         """
+        check_installation(self.settings, set(self.atoms.symbols))
         leg = self.next_folder
         problem = f"VASP made no step in {leg.absolute()}"
         try:

@@ -1,6 +1,10 @@
 """What VASP needs besides itself."""
 
+import numpy as np
 import pytest
+from ase.build import bulk
+
+from culi_mlip.reference.relaxation import computed_labels
 
 POTENTIALS = (("Cu_pv", 17), ("Li_sv", 3), ("Li", 1), ("H", 1), ("P", 5), ("S", 6))
 
@@ -35,3 +39,24 @@ def potentials(tmp_path, monkeypatch):
 def outputs(real_data):
     """Outputs of real VASP runs."""
     return real_data / "vasp"
+
+
+@pytest.fixture
+def check_lithium():
+    """Check the labels of strained bcc lithium: they repeat, and belong together."""
+
+    def check(calculator):
+        def labels(strain):
+            atoms = bulk("Li", "bcc", a=3.44 * (1 + strain))
+            atoms.calc = calculator
+            return computed_labels(atoms), atoms.get_volume()
+
+        (found, volume), (again, _), (low, _), (high, _) = map(labels, (-0.03, -0.03, -0.04, -0.02))
+        assert again["energy"] == pytest.approx(found["energy"], abs=1e-5)
+        assert np.abs(found["forces"]).max() < 1e-4
+        np.testing.assert_allclose(found["stress"][:3], found["stress"][0], rtol=1e-3)
+        # dE/dε of an isotropic strain is the volume times the trace of the stress.
+        derivative = (high["energy"] - low["energy"]) / 0.02
+        assert volume / 0.97 * found["stress"][:3].sum() == pytest.approx(derivative, rel=0.02)
+
+    return check

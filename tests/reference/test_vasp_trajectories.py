@@ -21,6 +21,7 @@ from culi_mlip.files import read_frames, write_frames
 from culi_mlip.reference import VaspSettings, get_engine
 from culi_mlip.reference.vasp_outputs import read_vasp
 from culi_mlip.reference.vasp_trajectories import remaining_stage
+from culi_mlip.structures import bulk
 
 REPLAY = r'''#!{python}
 """Copies steps of a real OUTCAR after those of the legs before; fails after -n of them."""
@@ -278,6 +279,13 @@ def test_command_hands_the_quench_to_vasp(replay, outputs, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main([*arguments.split()[:-1], "other"])
     assert "nearest valid key is 'cutoff'" in capsys.readouterr().err
+
+
+def test_relaxation_without_vasp_is_one_sentence(potentials, tmp_path, monkeypatch):
+    monkeypatch.delenv("ASE_VASP_COMMAND", raising=False)
+    with pytest.raises(EngineError, match="no command for VASP"):
+        get_engine("vasp").relax(bulk("Li"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_remaining_stage():
