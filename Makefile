@@ -1,5 +1,6 @@
 # make quickstart   from a fresh clone to lithium on copper
 # make test         the whole test suite
+# make gpaw         the engine gpaw; needs a C++ compiler, BLAS and FFTW
 # PYTHON=python3.12 make …   chooses the interpreter
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ export CULI_MLIP_DATA
 # nequip's own tests call its commands by name.
 PYTEST := PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: quickstart test test-all lint constraints clean
+.PHONY: quickstart gpaw test test-all lint constraints clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/culi-mlip quickstart
@@ -22,6 +23,11 @@ test: $(VENV)/.installed-dev lint
 
 test-all: $(VENV)/.installed-dev lint
 	$(PYTEST)
+
+# A wheel of GPAW that pip kept may be of another libxc.
+gpaw: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet pyscf -c constraints.txt
+	GPAW_CONFIG="$(CURDIR)/gpaw_siteconfig.py" $(BIN)/python -m pip install --quiet --no-cache-dir gpaw -c constraints.txt
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """A real SLURM on this machine: a controller and nodes of one processor each.
 
-with slurm(folder): ...           # SLURM_CONF is set in os.environ meanwhile
+with slurm(folder) as nodes:      # SLURM_CONF is set in os.environ meanwhile
+    nodes.crash("n1")
 """
 
 import contextlib
@@ -11,6 +12,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "sinfo", "mungekey")
 
@@ -36,6 +39,9 @@ SelectType=select/cons_tres
 JobAcctGatherType=jobacct_gather/none
 ReturnToService=2
 MinJobAge=10
+MessageTimeout=5
+BatchStartTimeout=5
+SlurmdTimeout=10
 SchedulerParameters=sched_interval=5
 {nodes}
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
@@ -48,8 +54,50 @@ def missing_programs() -> list[str]:
     return [name for name in PROGRAMS if shutil.which(name, path=places) is None]
 
 
+class Nodes:
+    """The machines of a cluster: a slurmd each."""
+
+    def __init__(self, names: tuple[str, ...], folder: Path, environment: dict[str, str]) -> None:
+        self.names, self._folder, self._environment = names, folder, environment
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str) -> None:
+        """Boot a node."""
+        with (self._folder / f"slurmd-{name}.out").open("a") as log:
+            self._daemons[name] = subprocess.Popen(
+                ["slurmd", "-D", "-N", name], env=self._environment, stdout=log, stderr=log
+            )
+
+    def crash(self, name: str) -> None:
+        """Kill all that runs on a node, and boot it again."""
+        self._daemons[name].kill()
+        self._daemons[name].wait()
+        processes = self.processes(name)
+        watchers = {process.parent() for process in processes} - {*processes, None}
+        for process in [*watchers, *processes]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        self.start(name)
+
+    def processes(self, name: str | None = None) -> list[psutil.Process]:
+        """Return the processes of jobs on a node, or on all."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                node = process.environ().get("SLURMD_NODENAME")
+                ours = process.environ().get("SLURM_CONF") == self._environment["SLURM_CONF"]
+                if ours and node in ([name] if name else self.names):
+                    found.append(process)
+        return found
+
+    def stop(self) -> None:
+        """Shut all nodes down."""
+        for daemon in self._daemons.values():
+            _stop(daemon)
+
+
 @contextlib.contextmanager
-def slurm(folder: Path, nodes: tuple[str, ...] = ("n1", "n2")) -> Iterator[None]:
+def slurm(folder: Path, nodes: tuple[str, ...] = ("n1", "n2")) -> Iterator[Nodes]:
     """Run SLURM while the block does; raise with the log's end if it does not start."""
     environment = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     for name in ("state", *(f"spool-{node}" for node in nodes)):
@@ -74,24 +122,31 @@ def slurm(folder: Path, nodes: tuple[str, ...] = ("n1", "n2")) -> Iterator[None]
         "--pid-file", folder / "munged.pid", "--log-file", folder / "munged.log",
         "--seed-file", folder / "seed",
     ]  # fmt: skip
-    commands = [munged, ["slurmctld", "-D"], *(["slurmd", "-D", "-N", node] for node in nodes)]
     started = []
+    machines = Nodes(nodes, folder, environment)
     try:
-        for command in commands:
-            log = (folder / f"{command[0]}-{len(started)}.out").open("w")
+        for command in (munged, ["slurmctld", "-D"]):
+            log = (folder / f"{command[0]}.out").open("w")
             started.append(
                 subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
             )
             time.sleep(1)
+        for node in nodes:
+            machines.start(node)
         _await_nodes(folder, environment, len(nodes))
         with _set_environment("SLURM_CONF", str(configuration)):
-            yield
+            yield machines
     finally:
+        machines.stop()
         for process in reversed(started):
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-            process.kill()
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    process.kill()
 
 
 def _await_nodes(folder: Path, environment: dict[str, str], number: int) -> None:

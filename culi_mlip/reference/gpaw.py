@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from culi_mlip.errors import EngineError
 from culi_mlip.reference.kpoints import kpoint_mesh
 
 TITLE = "GPAW"
+FUNCTIONAL = "MGGA_X_R2SCAN+MGGA_C_R2SCAN"
 
 
 class GpawSettings(Configuration):
@@ -49,13 +51,24 @@ def make(settings: GpawSettings) -> Calculator:
     Raises
     ------
     EngineError
-        If there is no GPAW.
+        If there is no GPAW, or its libxc cannot do without FHC, the check that the Fermi hole's
+        curvature is positive: |∇n|² ≤ 8nτ, which densities of PAW break. Slabs diverge with it.
     """
     if find_spec("gpaw") is None:
         raise EngineError(
-            "engine 'gpaw' needs GPAW: pip install 'culi_mlip[gpaw]', which is compiled with "
-            "libxc, BLAS and a C compiler"
+            "engine 'gpaw' needs GPAW, compiled with libxc 7: make gpaw, or see docs/labels.md"
         )
+    from gpaw.xc.libxc import LibXC
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="libxc should be compiled")
+        try:
+            LibXC(FUNCTIONAL)
+        except (NameError, UserWarning) as error:
+            raise EngineError(
+                "engine 'gpaw' needs a GPAW that was compiled with libxc 7 (slabs diverge by "
+                "r2SCAN with older ones): make gpaw, or see docs/labels.md"
+            ) from error
     return StructureGpaw(settings, Path(f"gpaw-{socket.gethostname()}-{os.getpid()}"))
 
 
@@ -99,7 +112,7 @@ class StructureGpaw(Calculator):
         periodic.pbc = True
         periodic.calc = GPAW(
             mode=PW(settings.cutoff),
-            xc="MGGA_X_R2SCAN+MGGA_C_R2SCAN",
+            xc=FUNCTIONAL,
             kpts={"size": kpoint_mesh(periodic, settings.kpoint_length), "gamma": True},
             occupations=FermiDirac(settings.width),
             convergence={"energy": settings.energy_tolerance},
@@ -119,9 +132,6 @@ class StructureGpaw(Calculator):
                 f"{output}"
             ) from error
         except (AssertionError, ValueError) as error:  # NaN among the electrons' energies
-            raise EngineError(
-                f"GPAW's electrons diverged: see {output}. Slabs by r2SCAN need a libxc that was "
-                "built without FHC, as GPAW warns"
-            ) from error
+            raise EngineError(f"GPAW's electrons diverged: see {output}") from error
         except FileNotFoundError as error:
             raise EngineError(f"GPAW has no atomic data: {error}") from error

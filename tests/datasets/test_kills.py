@@ -31,11 +31,26 @@ structures:
 """
 
 
-def start(recipe, out):
+def start(recipe, out, *options):
     return subprocess.Popen(
-        [*COMMAND, recipe, "--out", out, "--executor", "processes", "--workers", "2"],
+        [*COMMAND, recipe, "--out", out, *options],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
+
+
+def await_label(process, out):
+    """Wait until one more structure is labelled, or all are."""
+    done = labelled(out)
+    while process.poll() is None and labelled(out) == done:
+        time.sleep(0.05)
+
+
+def check_finished(process, out):
+    assert process.wait(600) == 0
+    store = Store(out / "store.db")
+    assert store.count("done") == len(store) == 500
+    assert not store.check()
+    assert yaml.safe_load((out / "run.yaml").read_text())["status"] == "done"
 
 
 @pytest.mark.slow
@@ -43,13 +58,12 @@ def start(recipe, out):
 def test_twenty_kills_of_workers_coordinator_and_machine_lose_nothing(tmp_path):
     recipe, out = tmp_path / "recipe.yaml", tmp_path / "data"
     recipe.write_text(RECIPE)
+    options = ("--executor", "processes", "--workers", "2")
     instants = random.Random(3)
     stages = []
-    process = start(recipe, out)
+    process = start(recipe, out, *options)
     for n in range(20):
-        done = labelled(out)
-        while process.poll() is None and labelled(out) == done:
-            time.sleep(0.05)
+        await_label(process, out)
         time.sleep(instants.uniform(0, 0.5))
         if process.poll() is not None:
             break
@@ -70,15 +84,42 @@ def test_twenty_kills_of_workers_coordinator_and_machine_lose_nothing(tmp_path):
             time.sleep(0.1)
         assert not left, "workers end with it"
         stages.append(labelled(out))
-        process = start(recipe, out)
+        process = start(recipe, out, *options)
     assert n == 19, "all kills came while it worked"
     assert len(set(stages)) > 5
     assert stages == sorted(stages), "no label is lost"
-    assert process.wait(600) == 0
-    store = Store(out / "store.db")
-    assert store.count("done") == len(store) == 500
-    assert not store.check()
-    assert yaml.safe_load((out / "run.yaml").read_text())["status"] == "done"
+    check_finished(process, out)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_twenty_kills_of_jobs_coordinator_and_nodes_of_slurm_lose_nothing(two_nodes, tmp_path):
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "data"
+    recipe.write_text(RECIPE)
+    options = ("--executor", "slurm", "--workers", "8", "--per-job", "10")
+    instants = random.Random(3)
+    stages = []
+    process = start(recipe, out, *options)
+    for n in range(20):
+        await_label(process, out)
+        time.sleep(instants.uniform(0, 3))
+        if process.poll() is not None:
+            break
+        what = ("job", "coordinator", "node")[n % 3]
+        if what == "job":
+            if processes := two_nodes.processes():
+                instants.choice(processes).kill()
+        elif what == "coordinator":
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            stages.append(labelled(out))
+            process = start(recipe, out, *options)
+        else:
+            two_nodes.crash(instants.choice(two_nodes.names))
+    assert n == 19, "all kills came while it worked"
+    assert len(set(stages)) > 5
+    assert stages == sorted(stages), "no label is lost"
+    check_finished(process, out)
 
 
 def labelled(out):

@@ -14,19 +14,8 @@ from culi_mlip.datasets import Store, Workers, executors, label_pending, open_ex
 from culi_mlip.errors import EngineError
 from culi_mlip.reference import get_engine
 from culi_mlip.structures import Entry, bulk, rattled
-from tests.conftest import need
-from tests.slurm import missing_programs, slurm
 
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture(scope="module")
-def two_nodes(tmp_path_factory):
-    missing = missing_programs()
-    need("slurm", f"SLURM lacks {', '.join(missing)}" if missing else "")
-    need("slurm", "only root can start SLURM" if os.getuid() else "")
-    with slurm(tmp_path_factory.mktemp("slurm")):
-        yield
 
 
 def entries(n):

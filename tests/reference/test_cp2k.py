@@ -24,8 +24,9 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.mark.timeout(1200)
-def test_lithium_repeats_and_its_stress_is_the_energys_derivative(here, check_lithium):
-    check_lithium(get_engine("cp2k", {"kpoint_length": 7}).calculator())
+def test_lithium_repeats_and_its_stress_is_the_energys_derivative(here, check_strained):
+    calculator = get_engine("cp2k", {"kpoint_length": 7}).calculator()
+    check_strained(bulk("Li", "bcc", a=0.97 * 3.44), lambda strain: calculator)
 
 
 @pytest.mark.timeout(1200)

@@ -1,0 +1,76 @@
+"""Time of energies and forces by size, device and variant, eager and compiled.
+
+    python benchmarks/inference.py                          # both devices, if there is a GPU
+    python benchmarks/inference.py --atoms 108 --devices cpu
+
+Default settings of each variant, trained for one epoch (time does not depend on what was learned),
+single precision, fcc copper with rattled atoms. Neighbour lists are in the time, as in MD.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import torch
+
+from culi_mlip.calculator import HybridAllegro
+from culi_mlip.datasets import Recipe, build_dataset
+from culi_mlip.models.settings import TrainSettings
+from culi_mlip.models.training import train
+from culi_mlip.optimize.timing import inference_times
+from culi_mlip.optimize.trial import compiled
+from culi_mlip.structures import bulk, rattled
+
+VARIANTS = ("allegro", "mlp", "qdi")
+RECIPE = Recipe.model_validate(
+    {
+        "engine": {"name": "emt"},
+        "structures": [
+            {"kind": "bulk", "symbol": "Cu", "repeat": [2, 2, 2], "disorder": {"copies": 8}}
+        ],
+    }
+)
+
+
+def main() -> None:
+    """Train, time and print a table."""
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--variants", nargs="+", default=VARIANTS, choices=VARIANTS)
+    parser.add_argument("--atoms", nargs="+", type=int, default=[108, 500, 2048, 8788])
+    parser.add_argument("--devices", nargs="+", default=devices, choices=devices)
+    parser.add_argument("--eager", action="store_true", help="no compiled models")
+    arguments = parser.parse_args()
+    print(f"{torch.get_num_threads()} threads; torch {torch.__version__};", *_gpu())
+    print("variant   device  mode        atoms   ms a step   µs an atom")
+    with tempfile.TemporaryDirectory() as name:
+        data = build_dataset(RECIPE, Path(name, "data")).folder
+        for variant in arguments.variants:
+            settings = TrainSettings(variant=variant, epochs=1)
+            run = train(data, Path(name, variant), settings).folder
+            for device in arguments.devices:
+                models = {"eager": run}
+                if not arguments.eager:
+                    models["compiled"] = compiled(run, device)
+                    models["compiled"] = models["compiled"].replace(run / f"{device}.nequip.pt2")
+                for mode, model in models.items():
+                    calculator = HybridAllegro(model, device)
+                    for wanted in arguments.atoms:
+                        n = round((wanted / 4) ** (1 / 3))
+                        atoms = rattled(bulk("Cu", cubic=True, repeat=(n, n, n)), 0.05, seed=1)
+                        (time,) = inference_times([calculator], [atoms])
+                        print(
+                            f"{variant:9} {device:7} {mode:9} {len(atoms):7} "
+                            f"{1e3 * time.median:11.1f} {1e6 * time.median / len(atoms):12.2f}",
+                            flush=True,
+                        )
+
+
+def _gpu() -> list[str]:
+    return [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
+
+
+if __name__ == "__main__":
+    main()
