@@ -10,7 +10,7 @@ single precision, fcc copper with rattled atoms. Neighbour lists are in the time
 from __future__ import annotations
 
 import argparse
-import tempfile
+import sys
 from pathlib import Path
 
 import torch
@@ -36,8 +36,9 @@ RECIPE = Recipe.model_validate(
 
 def main() -> None:
     """Train, time and print a table."""
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    devices = ["cuda", "cpu"] if torch.cuda.is_available() else ["cpu"]
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("build/inference"), help="keeps the runs")
     parser.add_argument("--variants", nargs="+", default=VARIANTS, choices=VARIANTS)
     parser.add_argument("--atoms", nargs="+", type=int, default=[108, 500, 2048, 8788])
     parser.add_argument("--devices", nargs="+", default=devices, choices=devices)
@@ -45,27 +46,29 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"{torch.get_num_threads()} threads; torch {torch.__version__};", *_gpu())
     print("variant   device  mode        atoms   ms a step   µs an atom")
-    with tempfile.TemporaryDirectory() as name:
-        data = build_dataset(RECIPE, Path(name, "data")).folder
-        for variant in arguments.variants:
-            settings = TrainSettings(variant=variant, epochs=1)
-            run = train(data, Path(name, variant), settings).folder
-            for device in arguments.devices:
-                models = {"eager": run}
-                if not arguments.eager:
-                    models["compiled"] = compiled(run, device)
-                    models["compiled"] = models["compiled"].replace(run / f"{device}.nequip.pt2")
-                for mode, model in models.items():
-                    calculator = HybridAllegro(model, device)
-                    for wanted in arguments.atoms:
-                        n = round((wanted / 4) ** (1 / 3))
-                        atoms = rattled(bulk("Cu", cubic=True, repeat=(n, n, n)), 0.05, seed=1)
-                        (time,) = inference_times([calculator], [atoms])
-                        print(
-                            f"{variant:9} {device:7} {mode:9} {len(atoms):7} "
-                            f"{1e3 * time.median:11.1f} {1e6 * time.median / len(atoms):12.2f}",
-                            flush=True,
-                        )
+    data = build_dataset(RECIPE, arguments.out / "data").folder
+    for variant in arguments.variants:
+        settings = TrainSettings(variant=variant, epochs=1)
+        run = train(data, arguments.out / variant, settings).folder
+        for device in arguments.devices:
+            time_model(run, variant, device, "eager", arguments.atoms)
+            if not arguments.eager:
+                model = run / f"{device}.nequip.pt2"
+                if not model.exists():
+                    compiled(run, device).replace(model)
+                time_model(model, variant, device, "compiled", arguments.atoms)
+
+
+def time_model(model: Path, variant: str, device: str, mode: str, sizes: list[int]) -> None:
+    """Print the time of a model on crystals of about these sizes."""
+    calculator = HybridAllegro(model, device)
+    for size in sizes:
+        n = round((size / 4) ** (1 / 3))
+        atoms = rattled(bulk("Cu", cubic=True, repeat=(n, n, n)), 0.05, seed=1)
+        (time,) = inference_times([calculator], [atoms])
+        milliseconds, each = 1e3 * time.median, 1e6 * time.median / len(atoms)
+        print(f"{variant:9} {device:7} {mode:9} {len(atoms):7} {milliseconds:11.1f} {each:12.2f}")
+        sys.stdout.flush()
 
 
 def _gpu() -> list[str]:

@@ -1,7 +1,9 @@
 """Evaluation of circuits for many edges at once, in real arithmetic.
 
 There are two forms of each map. The plain one is made of ordinary operations: tracers
-(``torch.compile``, ``torch.export``, ``make_fx``) take it and fuse it, GPUs run it. Eager calls on
+(``torch.compile``, ``torch.export``, ``make_fx``) take it and fuse it, GPUs run it. (It takes
+tensors apart by chunk: views that add a dimension make the torch.export of 2.11 fix the number of
+edges.) Eager calls on
 the CPU take the other, a ``torch.autograd.Function`` with derivatives in closed form, which touches
 memory a fraction as often.
 """
@@ -59,12 +61,11 @@ def rotate(state: Tensor, angles: Tensor, bits: Tensor, qubits: list[int]) -> Te
     -------
     Tensor, shape (2·2**n, batch)
     """
-    pair = state.unflatten(0, (2, -1))
     if is_traced() or angles.device.type != "cpu":
-        return _plain_rotate(pair, angles, bits).flatten(0, 1)
+        return _plain_rotate(state, angles, bits)
     with torch.no_grad():
         phases = _phases(angles.cos(), angles.sin(), qubits, bits.shape[0])
-    turned: Tensor = _Rotate.apply(pair, angles, bits, phases, 1)
+    turned: Tensor = _Rotate.apply(state.unflatten(0, (2, -1)), angles, bits, phases, 1)
     return turned.flatten(0, 1)
 
 
@@ -98,7 +99,7 @@ def _plain_polynomial(angles: Tensor, matrix: Tensor) -> Tensor:
     terms = angles.new_ones((1, angles.shape[0]))  # len() would fix the number of edges
     for cos, sin in others:
         terms = torch.cat([terms, terms * cos, terms * sin])
-    constant, with_cos, with_sin = (matrix @ terms).unflatten(0, (3, -1)).unbind(0)
+    constant, with_cos, with_sin = (matrix @ terms).chunk(3)
     return torch.addcmul(torch.addcmul(constant, with_cos, last[0]), with_sin, last[1]).T
 
 
@@ -199,8 +200,8 @@ def _plain_second(
 def _plain_rotate(state: Tensor, angles: Tensor, bits: Tensor) -> Tensor:
     phase = bits @ angles
     cos, sin = phase.cos(), phase.sin()
-    re, im = state
-    return torch.stack([re * cos - im * sin, re * sin + im * cos])
+    re, im = state.chunk(2)
+    return torch.cat([re * cos - im * sin, re * sin + im * cos])
 
 
 class _Rotate(torch.autograd.Function):

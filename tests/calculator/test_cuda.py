@@ -34,7 +34,8 @@ def test_gpu_gives_the_cpus_energies_forces_and_stresses(trained, variant):
 
 def test_training_used_the_gpu(trained):
     checkpoint = torch.load(trained["qdi"] / "checkpoints" / "best.ckpt", weights_only=False)
-    assert {w.device.type for w in checkpoint["state_dict"].values()} == {"cuda"}
+    weights = [w for w in checkpoint["state_dict"].values() if isinstance(w, torch.Tensor)]
+    assert {w.device.type for w in weights if w.numel()} == {"cuda"}
 
 
 def test_compiled_for_the_gpu_gives_the_same_forces(trained):
