@@ -24,10 +24,11 @@ test: $(VENV)/.installed-dev lint
 test-all: $(VENV)/.installed-dev lint
 	$(PYTEST)
 
-# A wheel of GPAW that pip kept may be of another libxc.
+# A GPAW that is there, or that pip kept, may be of another libxc.
 gpaw: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet pyscf -c constraints.txt
-	GPAW_CONFIG="$(CURDIR)/gpaw_siteconfig.py" $(BIN)/python -m pip install --quiet --no-cache-dir gpaw -c constraints.txt
+	$(BIN)/python -m pip install --quiet pyscf gpaw-data -c constraints.txt
+	GPAW_CONFIG="$(CURDIR)/gpaw_siteconfig.py" $(BIN)/python -m pip install --quiet \
+		--no-cache-dir --force-reinstall --no-deps gpaw -c constraints.txt
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -13,3 +13,5 @@ library_dirs += [libxc / "lib"]
 runtime_library_dirs += [libxc / "lib"]
 libraries += ["blas", "fftw3"]
 fftw = True
+mpi = False  # a label is one process
+compiler = "g++"

@@ -1,7 +1,7 @@
 """Time of energies and forces by size, device and variant, eager and compiled.
 
-    python benchmarks/inference.py                          # both devices, if there is a GPU
-    python benchmarks/inference.py --atoms 108 --devices cpu
+    python benchmarks/inference.py --eager --atoms 108 500 2048 8788 32000 --devices cuda
+    python benchmarks/inference.py --eager --atoms 108 500 --devices cpu --variants qdi
 
 Default settings of each variant, trained for one epoch (time does not depend on what was learned),
 single precision, fcc copper with rattled atoms. Neighbour lists are in the time, as in MD.
@@ -53,10 +53,7 @@ def main() -> None:
         for device in arguments.devices:
             time_model(run, variant, device, "eager", arguments.atoms)
             if not arguments.eager:
-                model = run / f"{device}.nequip.pt2"
-                if not model.exists():
-                    compiled(run, device).replace(model)
-                time_model(model, variant, device, "compiled", arguments.atoms)
+                time_model(compiled(run, device), variant, device, "compiled", arguments.atoms)
 
 
 def time_model(model: Path, variant: str, device: str, mode: str, sizes: list[int]) -> None:

@@ -39,9 +39,7 @@ SelectType=select/cons_tres
 JobAcctGatherType=jobacct_gather/none
 ReturnToService=2
 MinJobAge=10
-MessageTimeout=5
-BatchStartTimeout=5
-SlurmdTimeout=10
+{more}
 SchedulerParameters=sched_interval=5
 {nodes}
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
@@ -72,11 +70,13 @@ class Nodes:
         """Kill all that runs on a node, and boot it again."""
         self._daemons[name].kill()
         self._daemons[name].wait()
-        processes = self.processes(name)
-        watchers = {process.parent() for process in processes} - {*processes, None}
-        for process in [*watchers, *processes]:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+        while processes := self.processes(name):
+            for process in processes:
+                with contextlib.suppress(psutil.Error):
+                    watcher = process.parent()
+                    if watcher and watcher.name() == "slurmstepd":  # it would report the end
+                        watcher.kill()
+                    process.kill()
         self.start(name)
 
     def processes(self, name: str | None = None) -> list[psutil.Process]:
@@ -84,8 +84,9 @@ class Nodes:
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                node = process.environ().get("SLURMD_NODENAME")
-                ours = process.environ().get("SLURM_CONF") == self._environment["SLURM_CONF"]
+                theirs = process.environ()
+                node = theirs.get("SLURMD_NODENAME")
+                ours = theirs.get("SLURM_CONF") == self._environment["SLURM_CONF"]
                 if ours and node in ([name] if name else self.names):
                     found.append(process)
         return found
@@ -97,8 +98,11 @@ class Nodes:
 
 
 @contextlib.contextmanager
-def slurm(folder: Path, nodes: tuple[str, ...] = ("n1", "n2")) -> Iterator[Nodes]:
-    """Run SLURM while the block does; raise with the log's end if it does not start."""
+def slurm(folder: Path, nodes: tuple[str, ...] = ("n1", "n2"), more: str = "") -> Iterator[Nodes]:
+    """Run SLURM while the block does; raise with the log's end if it does not start.
+
+    `more` are further lines of slurm.conf.
+    """
     environment = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     for name in ("state", *(f"spool-{node}" for node in nodes)):
         (folder / name).mkdir(parents=True)
@@ -110,7 +114,9 @@ def slurm(folder: Path, nodes: tuple[str, ...] = ("n1", "n2")) -> Iterator[Nodes
     ]
     configuration = folder / "slurm.conf"
     configuration.write_text(
-        CONFIGURATION.format(host=host, folder=folder, port=ports[0], nodes="\n".join(lines))
+        CONFIGURATION.format(
+            host=host, folder=folder, port=ports[0], nodes="\n".join(lines), more=more
+        )
     )
     environment["SLURM_CONF"] = str(configuration)
     subprocess.run(

@@ -89,7 +89,7 @@ def command(
     Example:
       culi-mlip build-dataset workflows/quickstart.yaml --out data/
       culi-mlip build-dataset recipe.yaml --engine vasp --executor slurm --job-script vasp.sh
-      culi-mlip build-dataset workflows/cu_li_paper.yaml --dry-run --step-seconds 60 \
+      culi-mlip build-dataset workflows/cu_li_paper.yaml --dry-run --step-seconds 60 \\
         --step-seconds interface=300 --step-cores 32
     """
     from culi_mlip.cli import console

@@ -97,12 +97,13 @@ def compiled(run: Path, device: str | None) -> Path:
     ModelError
         If nequip failed.
     """
-    target = run / "compiled.nequip.pt2"
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    target = run / f"compiled-{device}.nequip.pt2"
     if not target.exists():
         command = [
             *(sys.executable, "-m", "nequip.scripts.compile", "checkpoints/best.ckpt"),
             *("unfinished.nequip.pt2", "--mode", "aotinductor", "--target", "ase"),
-            *("--device", device or ("cuda" if torch.cuda.is_available() else "cpu")),
+            *("--device", device),
         ]
         done = subprocess.run(  # noqa: S603 (our own interpreter, fixed arguments)
             command, cwd=run, capture_output=True, text=True, check=False

@@ -45,7 +45,7 @@ class _StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """What a worker has for itself: cores, and a GPU in the environment if it trains on one."""
+    """What a worker has for itself: cores, and in the environment a GPU, or none."""
 
     cores: list[int]
     environment: Mapping[str, str]
@@ -271,7 +271,7 @@ def places_of(workers: int, measurement: Measurement) -> Iterator[list[Place]]:
         raise CuliError("--workers above 1 needs Linux, where workers get cores of their own")
     with ExitStack() as locks:
         held = _claimed("core", cores, needed if cores else 0, locks)
-        environments: list[dict[str, str]] = [{}] * workers
+        environments = [{"CUDA_VISIBLE_DEVICES": ""}] * workers  # trainings too use the CPU
         if measurement.device != "cpu" and torch.cuda.is_available():
             gpus = range(torch.cuda.device_count())
             if workers > len(gpus):

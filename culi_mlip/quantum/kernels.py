@@ -1,11 +1,12 @@
 """Evaluation of circuits for many edges at once, in real arithmetic.
 
 There are two forms of each map. The plain one is made of ordinary operations: tracers
-(``torch.compile``, ``torch.export``, ``make_fx``) take it and fuse it, GPUs run it. (It takes
-tensors apart by chunk: views that add a dimension make the torch.export of 2.11 fix the number of
-edges.) Eager calls on
+(``torch.compile``, ``torch.export``, ``make_fx``) take it and fuse it, GPUs run it. Eager calls on
 the CPU take the other, a ``torch.autograd.Function`` with derivatives in closed form, which touches
 memory a fraction as often.
+
+The plain form takes tensors apart by `chunk`, not by views with one more dimension: of those the
+torch.export of PyTorch 2.11 concludes that the number of edges is fixed.
 """
 
 from __future__ import annotations

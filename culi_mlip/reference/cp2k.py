@@ -213,7 +213,8 @@ class StructureCp2k(CP2K):
             self.results = {}
             raise EngineError(
                 f"CP2K's forces do not add up to zero, but to {net:.3f} eV/Å an atom: its grids "
-                "are too coarse for this structure; raise cutoff and relative_cutoff"
+                "are too coarse for this structure; raise cutoff and relative_cutoff, or for "
+                "copper take engine gpaw"
             )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -54,21 +53,21 @@ def make(settings: GpawSettings) -> Calculator:
         If there is no GPAW, or its libxc cannot do without FHC, the check that the Fermi hole's
         curvature is positive: |∇n|² ≤ 8nτ, which densities of PAW break. Slabs diverge with it.
     """
-    if find_spec("gpaw") is None:
-        raise EngineError(
-            "engine 'gpaw' needs GPAW, compiled with libxc 7: make gpaw, or see docs/labels.md"
-        )
-    from gpaw.xc.libxc import LibXC
+    try:
+        from gpaw.xc.libxc import LibXC
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="libxc should be compiled")
-        try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="libxc should be compiled")
             LibXC(FUNCTIONAL)
-        except (NameError, UserWarning) as error:
-            raise EngineError(
-                "engine 'gpaw' needs a GPAW that was compiled with libxc 7 (slabs diverge by "
-                "r2SCAN with older ones): make gpaw, or see docs/labels.md"
-            ) from error
+    except ImportError as error:
+        raise EngineError(
+            f"engine 'gpaw' needs GPAW ({error}): compile it by make gpaw, as docs/labels.md says"
+        ) from error
+    except (NameError, UserWarning) as error:  # no libxc, or one whose FHC stays on
+        raise EngineError(
+            "engine 'gpaw' needs a GPAW that was compiled with libxc 7 (slabs diverge by r2SCAN "
+            "with older ones): compile it again by make gpaw, as docs/labels.md says"
+        ) from error
     return StructureGpaw(settings, Path(f"gpaw-{socket.gethostname()}-{os.getpid()}"))
 
 

@@ -217,6 +217,7 @@ def test_workers_on_one_machine_share_no_core(tmp_path, monkeypatch):
             pass
         with places_of(1, one) as (single,):
             assert not {*single.cores} & cores
+            assert single.environment == {"CUDA_VISIBLE_DEVICES": ""}, "trainings keep off GPUs"
     with places_of(2, two) as again:
         assert len(again) == 2
 

@@ -44,13 +44,13 @@ def outputs(real_data):
 def check_strained():
     """Check the labels of a strained crystal of one atom: they repeat, and belong together."""
 
-    def check(atoms, calculator, width=0.01):
-        """`calculator` gives that of a further strain, by which the energy is differentiated."""
+    def check(atoms, calculator_at, width=0.01):
+        """Differentiate the energy by a further strain, for which there is a calculator each."""
 
         def labels(strain):
             strained = atoms.copy()
             strained.set_cell(atoms.cell * (1 + strain), scale_atoms=True)
-            strained.calc = calculator(strain)
+            strained.calc = calculator_at(strain)
             return computed_labels(strained)
 
         found, again, low, high = map(labels, (0, 0, -width, width))
