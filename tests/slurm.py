@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.conftest import need
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "sinfo", "mungekey")
 
 CONFIGURATION = """\
@@ -46,10 +48,12 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
-def missing_programs() -> list[str]:
-    """Return which programs of SLURM this machine lacks."""
+def need_slurm() -> None:
+    """Skip or fail the test where SLURM can't be started."""
     places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    return [name for name in PROGRAMS if shutil.which(name, path=places) is None]
+    missing = [name for name in PROGRAMS if shutil.which(name, path=places) is None]
+    need("slurm", f"SLURM lacks {', '.join(missing)}" if missing else "")
+    need("slurm", "only root can start SLURM" if os.getuid() else "")
 
 
 class Nodes:

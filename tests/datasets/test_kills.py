@@ -18,6 +18,7 @@ from culi_mlip.datasets import Store, label_pending
 from culi_mlip.datasets.labelling import DEATHS
 from culi_mlip.reference import get_engine
 from culi_mlip.structures import Entry, bulk, rattled
+from tests.slurm import need_slurm, slurm
 
 COMMAND = [sys.executable, "-c", "from culi_mlip.cli import main; main()", "build-dataset"]
 
@@ -91,9 +92,18 @@ def test_twenty_kills_of_workers_coordinator_and_machine_lose_nothing(tmp_path):
     check_finished(process, out)
 
 
+@pytest.fixture
+def crashing_nodes(tmp_path):
+    """A cluster that misses a crashed node's jobs within a minute; by default ten are too few."""
+    need_slurm()
+    soon = "MessageTimeout=5\nBatchStartTimeout=5\nSlurmdTimeout=10"
+    with slurm(tmp_path / "slurm", more=soon) as nodes:
+        yield nodes
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-def test_twenty_kills_of_jobs_coordinator_and_nodes_of_slurm_lose_nothing(two_nodes, tmp_path):
+def test_twenty_kills_of_jobs_coordinator_and_nodes_of_slurm_lose_nothing(crashing_nodes, tmp_path):
     recipe, out = tmp_path / "recipe.yaml", tmp_path / "data"
     recipe.write_text(RECIPE)
     options = ("--executor", "slurm", "--workers", "8", "--per-job", "10")
@@ -107,9 +117,9 @@ def test_twenty_kills_of_jobs_coordinator_and_nodes_of_slurm_lose_nothing(two_no
             assert process.poll() is None, "all kills come while it works"
             what = ("job", "coordinator", "node")[n % 3]
             if what == "job":
-                kill_a_job(two_nodes, instants)
+                kill_a_job(crashing_nodes, instants)
             elif what == "node":
-                two_nodes.crash(instants.choice(two_nodes.names))
+                crashing_nodes.crash(instants.choice(crashing_nodes.names))
             else:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

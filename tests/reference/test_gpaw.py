@@ -32,7 +32,7 @@ def test_crystals_repeat_and_their_stress_is_the_energys_derivative(
     """With the same plane waves at each strain: that is the stress's definition."""
 
     def calculator_at(strain):
-        settings = {"cutoff": cutoff / (1 + strain) ** 2, "kpoint_length": 10}
+        settings = {"cutoff": cutoff / (1 + strain) ** 2, "kpoint_length": 7}
         return get_engine("gpaw", settings).calculator()
 
     check_strained(atoms, calculator_at, width=0.005)
