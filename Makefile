@@ -11,7 +11,7 @@ export CULI_MLIP_DATA
 
 # Two processes of one thread each: most tests are too small for more.
 # nequip's own tests call its commands by name.
-PYTEST := PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+PYTEST := PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: quickstart gpaw test test-all lint constraints clean
 
