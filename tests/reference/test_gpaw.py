@@ -41,7 +41,6 @@ def test_crystals_repeat_and_their_stress_is_the_energys_derivative(
 @pytest.mark.timeout(600)
 def test_slab_has_forces_that_are_the_energys_derivative_and_add_up_to_zero(here):
     calculator = get_engine("gpaw", {"cutoff": 400, "kpoint_length": 7}).calculator()
-
     slab = fcc100("Cu", (1, 1, 3), a=3.6, vacuum=4)
     add_adsorbate(slab, "Li", 2.2, "hollow")
     slab.rattle(0.1, seed=1)
