@@ -6,6 +6,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from ase import units
 from ase.build import add_adsorbate, bulk, fcc100
 
 from culi_mlip.errors import EngineError
@@ -36,6 +37,43 @@ def test_crystals_repeat_and_their_stress_is_the_energys_derivative(
         return get_engine("gpaw", settings).calculator()
 
     check_strained(atoms, calculator_at, width=0.005)
+
+
+def test_shifted_meshes_are_those_of_monkhorst_and_pack(here):
+    """For even numbers; an odd one has no point at zero, and vacuum has its one there."""
+    from ase.dft.kpoints import monkhorst_pack
+
+    from culi_mlip.reference.gpaw import _kpoints
+
+    def ordered(points):
+        return np.array(sorted(np.asarray(points).round(9).tolist()))
+
+    np.testing.assert_allclose(
+        ordered(_kpoints((4, 2, 1), "shifted")), ordered(monkhorst_pack((4, 2, 1)))
+    )
+    assert ordered(_kpoints((3, 1, 1), "shifted"))[:, 0] == pytest.approx([-1 / 6, 1 / 6, 0.5])
+
+
+@pytest.mark.timeout(600)
+def test_lithium_with_1s_in_the_valence_has_the_pressure_of_vasp(here):
+    """MatPES: VASP's r2SCAN, fcc, a = 4.3337 Å, +0.239 GPa; with 1s frozen it is 0.54 GPa."""
+    settings = {
+        "kpoint_length": 20,
+        "kpoint_origin": "shifted",
+        "smearing": "methfessel-paxton",
+        "width": 0.2,
+        "semicore": {"Li": 3},
+    }
+    lithium = bulk("Li", "fcc", a=4.3337)
+    lithium.calc = get_engine("gpaw", settings).calculator()
+    pressure = -lithium.get_stress()[:3].mean() / units.GPa
+    assert pressure == pytest.approx(0.239, abs=0.15)
+
+
+def test_unknown_data_are_named(here):
+    calculator = get_engine("gpaw", {"semicore": {"Li": 2}}).calculator()
+    with pytest.raises(EngineError, match="no data of Li with 2 valence electrons"):
+        calculator.get_potential_energy(bulk("Li"))
 
 
 @pytest.mark.timeout(600)
