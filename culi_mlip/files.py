@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
@@ -110,7 +111,10 @@ def write_frames(path: str | os.PathLike[str], frames: list[Atoms]) -> None:
 
 
 def read_frames(path: str | os.PathLike[str]) -> list[Atoms]:
-    """Read all frames of a structure file that ASE knows.
+    """Read all frames of a structure file that ASE knows, or of an ASE database.
+
+    Of a database, key-value pairs and data go into ``info``, and data of each atom into
+    ``arrays``.
 
     Returns
     -------
@@ -123,23 +127,22 @@ def read_frames(path: str | os.PathLike[str]) -> list[Atoms]:
         If the file is missing, unreadable or empty, or a frame has NaN or infinite numbers.
     """
     import ase.io
-    from ase.io.formats import UnknownFileTypeError
 
     source = Path(path)
     if not source.is_file():
         raise StructureError(f"{path} does not exist: give the path of a structure file")
+    if source.stat().st_size == 0:
+        raise StructureError(f"{path} is empty: give a file with at least one structure")
     try:
-        frames = ase.io.read(
-            source, index=":", format="extxyz" if source.suffix in {".xyz", ".extxyz"} else None
-        )
-    except (
-        UnknownFileTypeError,
-        ValueError,
-        KeyError,
-        IndexError,
-        OSError,
-        StopIteration,
-    ) as error:
+        if source.suffix in {".xyz", ".extxyz"}:
+            frames = ase.io.read(io.StringIO(xyz_text(source)), index=":", format="extxyz")
+        elif source.suffix in {".db", ".json"}:
+            frames = _database_frames(source)
+        else:
+            frames = ase.io.read(source, index=":")
+    except StructureError:
+        raise
+    except Exception as error:  # ASE's readers may fail in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StructureError(f"{path} cannot be read as structures by ASE ({reason})") from error
     if not frames or any(len(atoms) == 0 for atoms in frames):
@@ -147,6 +150,57 @@ def read_frames(path: str | os.PathLike[str]) -> list[Atoms]:
     for i, atoms in enumerate(frames):
         check_finite(atoms, f"{path}, frame {i}")
     return list(frames)
+
+
+def xyz_text(path: str | os.PathLike[str]) -> str:
+    """Return an extended XYZ file without the empty lines between frames, where ASE would stop.
+
+    Raises
+    ------
+    StructureError
+        If a frame is cut off or does not begin with its number of atoms.
+    """
+    lines = Path(path).read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    kept: list[str] = []
+    n_frames = start = 0
+    while start < len(lines):
+        if not lines[start].strip():
+            start += 1
+            continue
+        try:
+            n_atoms = int(lines[start])
+        except ValueError as error:
+            raise StructureError(
+                f"{path}, line {start + 1}: '{lines[start].strip()[:40]}' is not the number of "
+                f"atoms of frame {n_frames}"
+            ) from error
+        end = start + 2 + n_atoms
+        if n_atoms < 1 or end > len(lines) or not lines[end - 1].strip():
+            raise StructureError(
+                f"{path}, line {start + 1}: frame {n_frames} is empty or has fewer than {n_atoms} "
+                "atoms"
+            )
+        while end < len(lines) and lines[end].lstrip().startswith("VEC"):  # vectors of the cell
+            end += 1
+        kept += lines[start:end]
+        start, n_frames = end, n_frames + 1
+    return "\n".join([*kept, ""])
+
+
+def _database_frames(source: Path) -> list[Atoms]:
+    import ase.db
+
+    frames = []
+    with ase.db.connect(source, use_lock_file=False) as database:
+        for row in database.select():
+            atoms = row.toatoms()
+            for key, value in {**row.key_value_pairs, **row.data}.items():
+                if np.shape(value)[:1] == (len(atoms),) and np.ndim(value) == 2:
+                    atoms.arrays[key] = np.asarray(value)
+                else:
+                    atoms.info[key] = value
+            frames.append(atoms)
+    return frames
 
 
 def read_structures(path: str | os.PathLike[str]) -> list[Atoms]:

@@ -124,8 +124,8 @@ def _evaluation(
     root: Path, say: Callable[[str], None], step: Callable[[str], Progress]
 ) -> dict[str, Any]:
     from culi_mlip.calculator import HybridAllegro
+    from culi_mlip.datasets.frames import training_frames
     from culi_mlip.models.evaluation import evaluate
-    from culi_mlip.models.training import training_frames
 
     frames = training_frames(root / "data" / "test.extxyz")
     result = evaluate(frames, HybridAllegro(root / "run"), progress=step("Testing"))

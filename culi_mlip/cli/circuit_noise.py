@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from culi_mlip.cli.options import label_keys
+
+if TYPE_CHECKING:
+    from culi_mlip.datasets.frames import LabelKeys
 
 
 @click.command("noise")
@@ -45,6 +51,7 @@ import click
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the measurements.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("circuit"),
               show_default=True, help="Folder of the figure and the JSON file.")  # fmt: skip
+@label_keys
 def noise(
     model: Path,
     frames: Path,
@@ -54,6 +61,7 @@ def noise(
     repeats: int,
     seed: int,
     out: Path,
+    keys: LabelKeys,
 ) -> None:
     """What a quantum computer's noise would cost MODEL on FRAMES.
 
@@ -69,13 +77,13 @@ def noise(
 
     from culi_mlip.calculator import HybridAllegro
     from culi_mlip.cli import console
+    from culi_mlip.datasets.frames import training_frames
     from culi_mlip.errors import DatasetError
     from culi_mlip.models.evaluation import evaluate
     from culi_mlip.models.noise import circuit_of, noise_errors, power_law
-    from culi_mlip.models.training import training_frames
     from culi_mlip.report.circuits import noise_figure
 
-    labelled = training_frames(frames)
+    labelled = training_frames(frames, keys)
     chosen = labelled[:: -(-len(labelled) // max_frames)]
     calculator = HybridAllegro(model, device="cpu")
     own = evaluate(chosen, calculator).errors[-1]

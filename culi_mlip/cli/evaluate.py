@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from culi_mlip.cli.options import label_keys
+
+if TYPE_CHECKING:
+    from culi_mlip.datasets.frames import LabelKeys
 
 
 @click.command("evaluate")
@@ -12,12 +18,16 @@ import click
 @click.argument("frames", type=click.Path(path_type=Path), default=Path("data/test.extxyz"))
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file for the errors.")
 @click.option("--device", help="cpu or cuda.  [default: cuda if there is one]")
-def command(model: Path, frames: Path, out: Path | None, device: str | None) -> None:
+@label_keys
+def command(
+    model: Path, frames: Path, out: Path | None, device: str | None, keys: LabelKeys
+) -> None:
     """Print the errors of MODEL on labelled FRAMES, by kind of structure.
 
     \b
     Example:
       culi-mlip evaluate run/ data/test.extxyz
+      culi-mlip evaluate run/ others.xyz --energy-key REF_energy --forces-key REF_forces
     """
     from dataclasses import asdict
 
@@ -25,11 +35,11 @@ def command(model: Path, frames: Path, out: Path | None, device: str | None) -> 
 
     from culi_mlip.calculator import HybridAllegro
     from culi_mlip.cli import console
+    from culi_mlip.datasets.frames import training_frames
     from culi_mlip.files import write_json
     from culi_mlip.models.evaluation import evaluate
-    from culi_mlip.models.training import training_frames
 
-    labelled = training_frames(frames)
+    labelled = training_frames(frames, keys)
     calculator = HybridAllegro(model, device=device)
     with console.steps() as step:
         result = evaluate(labelled, calculator, progress=step("Evaluating"))

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from culi_mlip.cli.options import label_keys
+
+if TYPE_CHECKING:
+    from culi_mlip.datasets.frames import LabelKeys
 
 
 class _RunByDefault(click.Group):
@@ -79,6 +84,7 @@ def command() -> None:
 @click.option("--max-drift", type=float, help="Constraint: NVE drift in meV/atom/ps.")
 @click.option("--pruner", type=click.Choice(["none", "median", "hyperband"]), default="none",
               show_default=True, help="Stop unpromising trainings early.")  # fmt: skip
+@label_keys
 def run(
     data: Path,
     variant: str,
@@ -90,6 +96,7 @@ def run(
     name: str | None,
     out: Path,
     seed: int,
+    keys: LabelKeys,
     **measurement: Any,
 ) -> None:
     """Tune a potential on DATA for validation error and inference time (SAMO-COBRA).
@@ -128,6 +135,7 @@ def run(
             name=name,
             seed=seed,
             measurement=parse(Measurement, measurement, "options"),
+            keys=keys,
             progress=step("Trials"),
         )
     _report([out], out)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from culi_mlip.cli.options import label_keys
+
+if TYPE_CHECKING:
+    from culi_mlip.datasets.frames import LabelKeys
 
 
 @click.command("train")
@@ -37,8 +42,14 @@ import click
 )
 @click.option("--compile/--no-compile", "compile_", default=None,
               help="torch.compile: slow start, faster on big frames.  [default: no]")  # fmt: skip
+@label_keys
 def command(
-    data: Path, out: Path, preset: str | None, settings_file: Path | None, **flags: Any
+    data: Path,
+    out: Path,
+    preset: str | None,
+    settings_file: Path | None,
+    keys: LabelKeys,
+    **flags: Any,
 ) -> None:
     """Train a potential on the frames of DATA (train.extxyz and val.extxyz).
 
@@ -60,7 +71,7 @@ def command(
         settings_file, {k: v for k, v in flags.items() if v is not None}, preset
     )
     with console.steps() as step:
-        trained = train(data, out, settings, progress=step("Training"))
+        trained = train(data, out, settings, keys=keys, progress=step("Training"))
     energies = ", ".join(f"{s} {e:.4f}" for s, e in trained.metadata["reference_energies"].items())
     validation = trained.metadata["validation"]
     console.out.print(f"Reference energies (eV/atom): {energies}")
@@ -71,4 +82,6 @@ def command(
         + f"energy MAE {1000 * validation['energy_mae_per_atom']:.2f} meV/atom "
         f"(epoch {trained.metadata['best_epoch'] + 1})"
     )
+    for note in trained.metadata["notes"]:
+        console.out.print(note, markup=False)
     console.out.print(f"Model: {trained.folder}")

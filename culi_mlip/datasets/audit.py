@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
+from culi_mlip.datasets.frames import missing_labels
 from culi_mlip.datasets.references import Composition, composition_energies, fit_energies
 from culi_mlip.errors import DatasetError
 from culi_mlip.structures import Entry
@@ -132,36 +132,6 @@ def audit(frames: Iterable[Atoms]) -> Audit:
     for i, residual in enumerate(residuals):
         findings[i] = findings[i]._replace(energy=float(residual))
     return found
-
-
-def with_labels(atoms: Atoms, energy_key: str | None, forces_key: str | None) -> Atoms:
-    """Return a frame whose labels are where ASE looks, taken from where a file has them.
-
-    Parameters
-    ----------
-    atoms
-        A frame as read.
-    energy_key
-        Of ``atoms.info``, or None.
-    forces_key
-        Of ``atoms.arrays``, or None.
-    """
-    if energy_key is None and forces_key is None:
-        return atoms
-    labels = dict(atoms.calc.results) if atoms.calc is not None else {}
-    if energy_key in atoms.info:
-        labels["energy"] = atoms.info[energy_key]
-    if forces_key in atoms.arrays:
-        labels["forces"] = atoms.arrays[forces_key]
-    copy = atoms.copy()
-    copy.calc = SinglePointCalculator(copy, **labels)
-    return copy
-
-
-def missing_labels(atoms: Atoms) -> list[str]:
-    """Return which of energy and forces a frame lacks."""
-    results = atoms.calc.results if atoms.calc is not None else {}
-    return [key for key in ("energy", "forces") if key not in results]
 
 
 def _reason(atoms: Atoms) -> str | None:

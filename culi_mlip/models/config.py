@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from ase.calculators.calculator import all_properties
+
 from culi_mlip.models.settings import BUILDERS, HYBRID_LAYERS, TrainSettings
 
 
@@ -92,6 +94,8 @@ def _data(
         "seed": settings.seed,
         "train_file_path": train_file,
         "val_file_path": val_file,
+        # Labels that only some frames have would not fit into a batch.
+        "exclude_keys": sorted({*all_properties} - {"energy", *used}),
         "transforms": [
             {
                 "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",

@@ -18,10 +18,10 @@ import yaml
 from ase import Atoms
 
 from culi_mlip.datasets import fit_reference_energies
-from culi_mlip.datasets.audit import missing_labels
+from culi_mlip.datasets.frames import LabelKeys, labels_of, plain_copy, training_frames
 from culi_mlip.datasets.references import composition, composition_energies
 from culi_mlip.errors import DatasetError, ModelError, OutputError
-from culi_mlip.files import read_frames, read_json, write_json, write_text
+from culi_mlip.files import read_json, write_json, write_text
 from culi_mlip.models.config import nequip_config
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.process import KEEP_FREED_MEMORY, die_with_parent
@@ -50,6 +50,7 @@ def train(
     out: str | os.PathLike[str],
     settings: TrainSettings | None = None,
     *,
+    keys: LabelKeys | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainedModel:
     """Train a potential, or continue a training that was killed.
@@ -65,6 +66,8 @@ def train(
         The run folder.
     settings
         Settings of the training.
+    keys
+        Names of the frames' labels.
     progress
         Called with (epochs done, epochs in all).
 
@@ -85,53 +88,24 @@ def train(
     """
     settings = settings or TrainSettings()
     source, folder = Path(data), Path(out)
-    parts = {part: training_frames(source / f"{part}.extxyz") for part in ("train", "val")}
+    parts = {part: training_frames(source / f"{part}.extxyz", keys) for part in ("train", "val")}
     inputs = {
         "data": os.path.relpath(source, folder),
         "data_digest": _digest(source / "train.extxyz"),
         "settings": settings.model_dump(mode="json"),
     }
+    if keys not in (None, LabelKeys()):
+        inputs["keys"] = vars(keys)
     if is_finished(folder, inputs):
         return TrainedModel(folder, read_json(folder / "model.json"))
     with run_folder(folder, "train", inputs):
-        config = _config(settings, parts, source, folder)
+        read = plain_copy(source, parts, folder / "frames", keys)
+        config = _config(settings, parts, read, folder)
         write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         _run_nequip(folder, settings.epochs, progress)
         metadata = _metadata(settings, parts, source, folder, config)
         write_json(folder / "model.json", metadata)
     return TrainedModel(folder, metadata)
-
-
-def training_frames(path: str | os.PathLike[str]) -> list[Atoms]:
-    """Read frames to train or test on: all with energy and forces, or all with energies alone.
-
-    Raises
-    ------
-    DatasetError
-        If the file is missing or empty, or a frame lacks energy or forces or holds NaN.
-    """
-    if not Path(path).is_file():
-        raise DatasetError(f"{path} does not exist: make the dataset with culi-mlip build-dataset")
-    if Path(path).stat().st_size == 0:
-        raise DatasetError(f"{path} is empty: there is nothing to train or test on")
-    frames = read_frames(path)
-    has_forces = any("forces" in labels_of([atoms]) for atoms in frames)
-    for i, atoms in enumerate(frames):
-        missing = [label for label in missing_labels(atoms) if label == "energy" or has_forces]
-        if missing:
-            raise DatasetError(
-                f"{path}, frame {i}: no label for {' and '.join(missing)}; label every frame"
-            )
-        for key in ("energy", "forces", "stress"):
-            if not np.isfinite(atoms.calc.results.get(key, 0.0)).all():
-                raise DatasetError(f"{path}, frame {i}: the {key} holds NaN or infinity")
-    return frames
-
-
-def labels_of(frames: Sequence[Atoms]) -> set[str]:
-    """Return which of "energy", "forces" and "stress" every frame has."""
-    results = [atoms.calc.results if atoms.calc is not None else {} for atoms in frames]
-    return {key for key in ("energy", "forces", "stress") if all(key in r for r in results)}
 
 
 def learning_curve(folder: str | os.PathLike[str]) -> list[dict[str, float]]:
@@ -249,6 +223,7 @@ def _metadata(
         "engine_settings": card.get("engine_settings"),
         "is_dft": card.get("is_dft"),
         "caution": card.get("caution"),
+        "notes": _notes(parts),
         "train_frames": len(parts["train"]),
         "train_sha256": _digest(source / "train.extxyz"),
         "best_epoch": int(best["epoch"]),
@@ -259,6 +234,18 @@ def _metadata(
         },
         "settings": settings.model_dump(mode="json"),
     }
+
+
+def _notes(parts: Mapping[str, Sequence[Atoms]]) -> list[str]:
+    """What is to be known of the labels, a sentence each."""
+    frames = [atoms for part in parts.values() for atoms in part]
+    n_stressed = sum("stress" in atoms.calc.results for atoms in frames)
+    if n_stressed in (0, len(frames)):
+        return []
+    return [
+        f"Only {n_stressed} of {len(frames)} training and validation frames have a stress: "
+        "stresses were not trained on."
+    ]
 
 
 def _digest(path: Path) -> str:

@@ -19,12 +19,13 @@ from typing import Any
 import torch
 
 from culi_mlip.calculator import HybridAllegro
+from culi_mlip.datasets.frames import training_frames
 from culi_mlip.dynamics import energy_drift, run_md
 from culi_mlip.errors import CuliError, ModelError
 from culi_mlip.files import read_json, write_json
 from culi_mlip.models.evaluation import evaluate
 from culi_mlip.models.settings import TrainSettings
-from culi_mlip.models.training import learning_curve, train, training_frames
+from culi_mlip.models.training import learning_curve, train
 from culi_mlip.optimize.timing import inference_times, on_cores
 from culi_mlip.process import keep_freed_memory
 

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import optuna
+from ase import Atoms
 from optuna.trial import FrozenTrial, TrialState
 
 from culi_mlip.calculator import HybridAllegro
+from culi_mlip.datasets.frames import LabelKeys, labels_of, plain_copy, training_frames
 from culi_mlip.errors import CuliError, DatasetError
 from culi_mlip.files import read_json, write_json
 from culi_mlip.models.settings import TrainSettings
-from culi_mlip.models.training import labels_of, training_frames
 from culi_mlip.optimize import study as slots
 from culi_mlip.optimize.hypervolume import nondominated
 from culi_mlip.optimize.recipe import Measurement, point_of
@@ -83,6 +84,7 @@ def tune(
     name: str | None = None,
     seed: int = 0,
     measurement: Measurement | None = None,
+    keys: LabelKeys | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tuning:
     """Tune a potential's settings for validation error and inference time, or go on with it.
@@ -116,6 +118,8 @@ def tune(
         Of the search.
     measurement
         How trials are run and measured.
+    keys
+        Names of the frames' labels.
     progress
         Called with (trials ended, trials in all).
 
@@ -129,18 +133,18 @@ def tune(
     """
     measurement = measurement or Measurement()
     source, folder = Path(data), Path(out)
-    labels: set[str] = set()
+    frames: dict[str, list[Atoms]] = {}
     for part in PARTS:
         if not (source / f"{part}.extxyz").exists() and source.is_dir():
             raise DatasetError(
                 f"{source} has no {part}.extxyz: a tuning needs training, validation and test "
                 "frames; make a dataset of more structures with culi-mlip build-dataset"
             )
-        frames = training_frames(source / f"{part}.extxyz")
-        labels = labels_of(frames) if part == "val" else labels
-    error = "force MAE (eV/Å)" if "forces" in labels else "energy MAE (eV/atom)"
+        frames[part] = training_frames(source / f"{part}.extxyz", keys)
+    error = "force MAE (eV/Å)" if "forces" in labels_of(frames["val"]) else "energy MAE (eV/atom)"
     with places_of(workers, measurement) as places, ThreadPoolExecutor(workers) as pool:
         folder.mkdir(parents=True, exist_ok=True)
+        source = plain_copy(source, frames, folder / "frames", keys)
         inputs = {
             "data": _digest(source),
             "settings": settings.model_dump(mode="json"),

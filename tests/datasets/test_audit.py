@@ -1,13 +1,12 @@
 """The audit drops what should not be trained on and keeps the rest."""
 
-import ase.io
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from culi_mlip.datasets import audit, composition_energies, fit_reference_energies
-from culi_mlip.datasets.audit import with_labels
+from culi_mlip.datasets.frames import LabelKeys, labelled_frames
 from culi_mlip.datasets.references import composition
 from culi_mlip.errors import DatasetError
 from culi_mlip.structures import bulk, rattled
@@ -59,8 +58,8 @@ def test_empty_sets_are_refused():
 
 
 def test_noisy_real_frames_lose_their_worst(real_data):
-    frames = ase.io.read(real_data / "licu" / "iter0_DFT_evaluated_fitting.ALL.xyz", index=":")
-    frames = [with_labels(atoms, "REF_energy", "REF_forces") for atoms in frames]
+    path = real_data / "licu" / "iter0_DFT_evaluated_fitting.ALL.xyz"
+    frames = labelled_frames(path, LabelKeys("REF_energy", "REF_forces"))
     found = audit(frames)
     assert 0 < len(found.kept) < len(frames)
     kept = [frames[i] for i in found.kept]
