@@ -120,6 +120,10 @@ def command(
             for kind, counts in [*card["frames_by_kind"].items(), ("all", card["frames"])]
         ],
     )
+    if card["split_chosen"]:
+        console.out.print(f"Split by {card['split_by']}, as chosen by culi-mlip dataset split.")
+    for sentence in card["split_missed"]:
+        console.out.print(sentence, markup=False)
     if card["caution"]:
         console.out.print(f"Caution: {card['caution']}.")
     for reason, number in card["failed_labels"].items():

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
+
+from culi_mlip.cli.options import label_keys
+
+if TYPE_CHECKING:
+    from culi_mlip.datasets.frames import LabelKeys
 
 DATA = click.argument("data", type=click.Path(path_type=Path), default=Path("data"))
 DIGEST = click.option("--engine-digest", metavar="DIGEST",
@@ -69,13 +74,8 @@ def status(data: Path, check: bool) -> None:
     show_default=True,
     help="Folder of the report.",
 )
-@click.option(
-    "--energy-key",
-    metavar="NAME",
-    help="Where the file has its energies, such as REF_energy.  [default: where ASE looks]",
-)
-@click.option("--forces-key", metavar="NAME", help="Where the file has its forces.")  # fmt: skip
-def audit_command(source: Path, out: Path, energy_key: str | None, forces_key: str | None) -> None:
+@label_keys
+def audit_command(source: Path, out: Path, keys: LabelKeys) -> None:
     """Look for frames that should not be trained on, in a dataset or in a structure file.
 
     The folder gets audit.html (histograms by kind, and a picture of each frame that is unfit) and
@@ -92,16 +92,17 @@ def audit_command(source: Path, out: Path, energy_key: str | None, forces_key: s
 
     from culi_mlip.cli import console
     from culi_mlip.datasets import audit, open_store
-    from culi_mlip.datasets.audit import with_labels
-    from culi_mlip.files import read_frames
+    from culi_mlip.datasets.frames import labelled_frames, unread_labels
     from culi_mlip.report.audit import write_audit
 
+    read = [] if source.is_dir() else labelled_frames(source, keys)
+
     def frames() -> Iterable[Atoms]:
-        if source.is_dir():
-            return open_store(source).frames()
-        return [with_labels(atoms, energy_key, forces_key) for atoms in read_frames(source)]
+        return open_store(source).frames() if source.is_dir() else read
 
     found = audit(frames())
+    if hint := unread_labels(read, keys):
+        found.notes.append(f"{source}: {hint}.")
     page = write_audit(found, frames(), out)
     console.table(
         ["", "frames"],
@@ -119,7 +120,7 @@ def audit_command(source: Path, out: Path, energy_key: str | None, forces_key: s
 @click.option(
     "--by",
     type=click.Choice(["trajectory", "parent", "frame"]),
-    default="trajectory",
+    default="parent",
     show_default=True,
     help="What is kept whole.",
 )
@@ -137,7 +138,9 @@ def split_command(
 ) -> None:  # fmt: skip
     """Split the labelled frames of DATA anew; show what a random split would hide.
 
-    Writes train, val and test.extxyz and the dataset card. The errors are those of a quick
+    Writes train, val and test.extxyz and the dataset card; a later build-dataset keeps this
+    split and extends it. By parent, an ideal structure stays with all that was made from it, so
+    that test frames are of structures that training never saw. The errors are those of a quick
     model of energies, cross-validated with each way of grouping: where the random one is far below
     the others, test frames of a random split are near-copies of training frames.
     """
@@ -151,7 +154,9 @@ def split_command(
     split = parse(Split, {"val": val, "test": test, "by": by}, "split")
     store = open_store(data)
     with locked(data):
-        built = export_parts(data, split=split, seed=seed, engine_digest=engine_digest, mixed=mixed)
+        built = export_parts(
+            data, split=split, seed=seed, engine_digest=engine_digest, mixed=mixed, chosen=True
+        )
     groupings = {
         way: frame_groups(store, way, engine_digest)[0] for way in ("trajectory", "parent")
     }
@@ -166,6 +171,8 @@ def split_command(
             ),
         ],
     )
+    for sentence in built.card["split_missed"]:
+        console.out.print(sentence, markup=False)
     frames = built.card["frames"]
     console.out.print(", ".join(f"{n} {part}" for part, n in frames.items()) + f" frames: {data}")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
+from typing import Any
 
+from culi_mlip.configuration import read_yaml
 from culi_mlip.datasets.executors import LOCAL, Workers, open_executor
-from culi_mlip.datasets.export import BuiltDataset, export_parts
+from culi_mlip.datasets.export import BuiltDataset, chosen_split, export_parts, split_is
 from culi_mlip.datasets.labelling import Progress, label_pending
 from culi_mlip.datasets.recipe import Recipe
 from culi_mlip.datasets.store import Store
@@ -52,7 +54,8 @@ def build_dataset(
     Raises
     ------
     CuliError
-        If the folder holds another recipe's dataset.
+        If the folder holds another recipe's dataset. The same recipe with more structures is no
+        other one, and the split may change.
     DatasetError
         If nothing could be labelled, or there are too few frames to split.
     """
@@ -60,14 +63,40 @@ def build_dataset(
     engine = get_engine(recipe.engine.name, recipe.engine.settings)
     inputs = recipe.model_dump(mode="json")
     folder = Path(out)
-    is_finished(folder, inputs)  # refuses another recipe's
+    is_finished(folder, _same_but_more(folder, inputs))  # refuses another recipe's
     with run_folder(folder, "build-dataset", inputs):
         store = Store(folder / "store.db")
         store.add(campaign(recipe))
         if retry_failed:
             store.retry()
         _label(store, recipe, engine, workers, step)
-        return export_parts(folder, split=recipe.split, seed=recipe.seed)
+        chosen = chosen_split(folder)
+        if chosen:
+            return export_parts(folder, **chosen, anew=False)
+        is_same = split_is(folder, recipe.split, recipe.seed)
+        return export_parts(folder, split=recipe.split, seed=recipe.seed, anew=not is_same)
+
+
+def _same_but_more(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe as the folder's record has it, where it differs in what may be extended alone."""
+    record = folder / "run.yaml"
+    old = (read_yaml(record).get("inputs") or {}) if record.is_file() else {}
+    known = {key: old[key] for key in ("split", "published") if key in old}
+    if _extends(inputs["structures"], old.get("structures", [])):
+        known |= {key: old[key] for key in ("structures",) if key in old}
+    return {**inputs, **known}
+
+
+def _extends(new: Any, old: Any) -> bool:
+    """Whether `new` is `old`, with more at the end of its lists and more copies."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return all(
+            new.get(key) >= value if key == "copies" else _extends(new.get(key), value)
+            for key, value in old.items()
+        )
+    if isinstance(old, list) and isinstance(new, list):
+        return len(new) >= len(old) and all(map(_extends, new, old))
+    return bool(new == old)
 
 
 def _label(

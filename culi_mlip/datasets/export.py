@@ -18,13 +18,11 @@ from ase import Atoms
 from culi_mlip.datasets.audit import audit
 from culi_mlip.datasets.recipe import Split
 from culi_mlip.datasets.references import composition, fit_energies
-from culi_mlip.datasets.split import split_by_group
+from culi_mlip.datasets.split import PARTS, missed, split_by_group
 from culi_mlip.datasets.store import Store
 from culi_mlip.errors import DatasetError
-from culi_mlip.files import atomic_path, write_json, write_text
+from culi_mlip.files import atomic_path, read_json, write_json, write_text
 from culi_mlip.reference import Engine, get_engine
-
-PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -142,6 +140,8 @@ def export_parts(
     seed: int,
     engine_digest: str | None = None,
     mixed: bool = False,
+    chosen: bool = False,
+    anew: bool = True,
 ) -> BuiltDataset:
     """Audit the labelled frames of a store, split them and write the parts and the card.
 
@@ -158,6 +158,11 @@ def export_parts(
         Of the split.
     engine_digest, mixed
         As in `label_engines`.
+    chosen
+        Whether the user chose this split for the dataset, instead of a recipe's.
+    anew
+        Whether an earlier split is forgotten; otherwise its frames stay in their parts as far as
+        they belong to groups that were in one part, and only other groups are assigned.
 
     Raises
     ------
@@ -165,30 +170,29 @@ def export_parts(
         If there are too few frames to split, or as `label_engines`.
     """
     folder = Path(folder)
+    earlier = {} if anew else _parts_of(folder)
     store = open_store(folder)
     engines = label_engines(store, engine_digest, mixed=mixed)
     found = audit(store.frames(engine_digest))
     if not found.kept:
         raise DatasetError(f"no frame is fit for training: {found.reasons}")
     kept = set(found.kept)
-    groups, kinds = frame_groups(store, split.by, engine_digest)
-    assignment = split_by_group(
-        [groups[i] for i in found.kept],
-        [kinds[i] for i in found.kept],
-        val=split.val,
-        test=split.test,
-        seed=seed,
-    )
+    groups, strata, uids = frame_groups(store, split.by, engine_digest)
+    groups, strata, uids = ([column[i] for i in found.kept] for column in (groups, strata, uids))
+    shares = {"val": split.val, "test": split.test}
+    known = [earlier.get(uid, "") for uid in uids]
+    assignment = split_by_group(groups, strata, seed=seed, known=known, **shares)
     for part in PARTS:
         if part not in assignment:
             raise DatasetError(
-                f"{len(kept)} frames are too few to split: the {part} part is empty; "
-                "ask the recipe for more structures of a kind (at least 3)"
+                f"{len(kept)} frames in {len(set(groups))} groups are too few to split by "
+                f"{split.by}: the {part} part is empty; ask for more structures (at least 3), or "
+                "split by trajectory"
             )
-    chosen = iter(assignment)
+    part_of = iter(assignment)
     counts: dict[str, dict[str, int]] = {}
     sizes, compositions, energies = [], [], []
-    squares, n_components = 0.0, 0
+    squares, n_components, n_stresses = 0.0, 0, 0
     with ExitStack() as stack:
         streams = {}
         for part in PARTS:
@@ -197,16 +201,20 @@ def export_parts(
         for i, atoms in enumerate(store.frames(engine_digest)):
             if i not in kept:
                 continue
-            part = next(chosen)
+            part = next(part_of)
             ase.io.write(streams[part], atoms, format="extxyz")
             counts.setdefault(atoms.info["kind"], dict.fromkeys(PARTS, 0))[part] += 1
             sizes.append(len(atoms))
             squares += float((atoms.get_forces() ** 2).sum())
             n_components += 3 * len(atoms)
+            n_stresses += "stress" in atoms.calc.results
             if part == "train":
                 compositions.append(composition(atoms))
                 energies.append(atoms.get_potential_energy())
     references = fit_energies(compositions, energies)
+    notes = [*found.notes, *(f"{n} labels: {note}" for note, n in store.notes().items())]
+    if 0 < n_stresses < len(sizes):
+        notes.append(f"Only {n_stresses} of {len(sizes)} frames have a stress.")
     cautions = [e.caution for e in engines.values() if e.caution]
     card = {
         "engine": " + ".join(sorted({e.name for e in engines.values()})),
@@ -217,10 +225,12 @@ def export_parts(
         "engine_digest": " + ".join(engines),
         "is_dft": all(e.is_dft for e in engines.values()),
         "caution": "; ".join(cautions) or None,
-        "notes": [*found.notes, *(f"{n} labels: {note}" for note, n in store.notes().items())],
+        "notes": notes,
         "units": {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³ (ASE sign and order)"},
         "seed": seed,
         "split_by": split.by,
+        "split_chosen": chosen,
+        "split_missed": missed(groups, strata, assignment, **shares),
         "species": sorted({s for f in found.findings for s in Atoms(f.formula).symbols}),
         "frames": {part: assignment.count(part) for part in PARTS},
         "frames_by_kind": dict(sorted(counts.items())),
@@ -231,15 +241,61 @@ def export_parts(
         "failed_labels": dict(Counter(store.failures().values())),
         "train_sha256": _sha256(folder / "train.extxyz"),
     }
+    record = {
+        **split.model_dump(mode="json"),
+        "seed": seed,
+        "engine_digest": engine_digest,
+        "mixed": mixed,
+        "chosen": chosen,
+        "parts": {
+            part: [uid for uid, where in zip(uids, assignment, strict=True) if where == part]
+            for part in PARTS
+        },
+    }
+    write_json(folder / "split.json", record)
     write_json(folder / "card.json", card)
     write_text(folder / "card.md", card_text(card))
     return BuiltDataset(folder, card)
 
 
+def chosen_split(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Return the split of a dataset that its user chose, as arguments of `export_parts`, or None.
+
+    Parameters
+    ----------
+    folder
+        Of the dataset.
+    """
+    record = _record(Path(folder))
+    if not record.get("chosen"):
+        return None
+    split = Split(val=record["val"], test=record["test"], by=record["by"])
+    same = {key: record[key] for key in ("seed", "engine_digest", "mixed", "chosen")}
+    return {"split": split, **same}
+
+
+def split_is(folder: str | os.PathLike[str], split: Split, seed: int) -> bool:
+    """Whether a dataset has been split in this way already, so that the split can be extended."""
+    record = _record(Path(folder))
+    return {**split.model_dump(mode="json"), "seed": seed}.items() <= record.items()
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    path = folder / "split.json"
+    record: dict[str, Any] = read_json(path) if path.is_file() else {}
+    return record
+
+
+def _parts_of(folder: Path) -> dict[str, str]:
+    """The part of each frame of an earlier split, by content id."""
+    parts = _record(folder).get("parts", {})
+    return {uid: part for part, uids in parts.items() for uid in uids}
+
+
 def frame_groups(
     store: Store, by: str, engine_digest: str | None = None
-) -> tuple[list[Hashable], list[str]]:
-    """Return what each labelled frame is kept together with by a split, and its kind.
+) -> tuple[list[Hashable], list[tuple[str, str]], list[str]]:
+    """Return what each labelled frame is kept together with by a split, its stratum and its id.
 
     Parameters
     ----------
@@ -249,28 +305,38 @@ def frame_groups(
         As in `Split`.
     engine_digest
         As in `Store.frames`.
+
+    Returns
+    -------
+    groups
+        By parent, the structure at the root of all that was made from it; frames of one
+        trajectory are together in any case.
+    strata
+        Kind and elements, such as ("adlayer", "Cu-Li").
+    uids
+        Content ids.
     """
-    parents = store.parents()
-
-    def root(uid: str) -> str:
-        seen = set()
-        while uid in parents and uid not in seen:
-            seen.add(uid)
-            uid = parents[uid]
-        return uid
-
-    groups: list[Hashable] = []
-    kinds = []
+    uids, strata, trajectories = [], [], []
     for atoms in store.frames(engine_digest):
-        uid = atoms.info["uid"]
-        kinds.append(atoms.info["kind"])
-        if by == "parent":
-            groups.append(root(uid))
-        elif by == "trajectory":
-            groups.append(atoms.info.get("trajectory", uid))
-        else:
-            groups.append(uid)
-    return groups, kinds
+        uids.append(atoms.info["uid"])
+        trajectories.append(str(atoms.info.get("trajectory", "")))
+        strata.append((str(atoms.info["kind"]), "-".join(sorted({*atoms.symbols}))))
+    if by == "frame":
+        return list(uids), strata, uids
+    own = [name or uid for name, uid in zip(trajectories, uids, strict=True)]
+    if by == "trajectory":
+        return list(own), strata, uids
+    above: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while name in above:
+            name = above[name]
+        return name
+
+    for uid, parent in [*store.parents().items(), *zip(uids, own, strict=True)]:
+        if root(uid) != root(parent):
+            above[root(uid)] = root(parent)
+    return [root(uid) for uid in uids], strata, uids
 
 
 def card_text(card: Mapping[str, Any]) -> str:
@@ -291,16 +357,19 @@ def card_text(card: Mapping[str, Any]) -> str:
     low, high = card["atoms_per_frame"]
     energies = ", ".join(f"{s} {e:.4f}" for s, e in card["reference_energies"].items())
     whole = {
-        "trajectory": "Frames of one trajectory are all in one part",
-        "parent": "A structure and all that was made from it are in one part",
-        "frame": "The split is random",
+        "trajectory": "Frames of one trajectory are all in one part, but test frames have parents "
+        "and siblings in training",
+        "parent": "An ideal structure and all that was made from it are in one part: errors on "
+        "test frames are those on structures of other parents",
+        "frame": "The split is random: test frames have siblings in training",
     }[card["split_by"]]
     lines += [
         "",
         f"- Species: {', '.join(card['species'])}; {low} to {high} atoms a frame.",
         f"- Root mean square force: {card['force_rms']:.3f} eV/Å.",
         f"- Reference energies fitted to the training frames, eV/atom: {energies}.",
-        f"- {whole} (seed {card['seed']}).",
+        f"- Split by {card['split_by']}. {whole} (seed {card['seed']}).",
+        *(f"- {sentence}" for sentence in card["split_missed"]),
         *(f"- {note}" for note in card["notes"]),
         f"- Dropped by the audit: {card['dropped_by_audit'] or 'none'}.",
         f"- Structures that the engine failed on: {card['failed_labels'] or 'none'}.",

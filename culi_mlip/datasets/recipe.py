@@ -155,13 +155,14 @@ class Split(Configuration):
     val, test
         Shares of the frames.
     by
-        What stays whole: "trajectory"; "parent" is a structure with all disordered copies and
-        trajectories that were made from it; "frame" is a random split.
+        What stays whole: "parent" is an ideal structure with all that was made from it, through
+        all generations (adsorbates on a slab, disordered copies, trajectories); "trajectory" lets
+        test frames have siblings in training; "frame" is a random split.
     """
 
     val: float = Field(0.1, gt=0, lt=1)
     test: float = Field(0.1, gt=0, lt=1)
-    by: Literal["trajectory", "parent", "frame"] = "trajectory"
+    by: Literal["trajectory", "parent", "frame"] = "parent"
 
 
 class Recipe(Campaign):

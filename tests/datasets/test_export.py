@@ -1,0 +1,184 @@
+"""Parts and card of a dataset: families whole, kinds everywhere, one engine, references."""
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+
+from culi_mlip.configuration import parse
+from culi_mlip.datasets import Recipe, Store, build_dataset, export_frames, export_parts
+from culi_mlip.datasets.recipe import Split
+from culi_mlip.errors import CuliError
+from culi_mlip.reference import get_engine
+from culi_mlip.structures import Entry
+
+PARTS = ("train", "val", "test")
+
+
+def crystal(a, symbol="Cu", n=1):
+    return Atoms(f"{symbol}{n}", [[0, 0, 0.4 * a * i] for i in range(n)], cell=[a] * 3, pbc=True)
+
+
+def labelled(atoms, energy, **how):
+    """An entry with an energy of its own, forces and a stress."""
+    results = {"energy": energy, "forces": np.zeros((len(atoms), 3)), "stress": np.zeros(6)}
+    return Entry(atoms, how.pop("kind", "bulk"), results=results, **how)
+
+
+def parts(folder):
+    """Where each frame is, by content id, and the frames of each part."""
+    frames = {part: ase.io.read(folder / f"{part}.extxyz", ":") for part in PARTS}
+    return {a.info["uid"]: part for part in PARTS for a in frames[part]}, frames
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store.db")
+
+
+def test_three_generations_are_in_one_part(store, tmp_path):
+    """A structure, what was made from it, and MD from that, although the middle has no label."""
+    families = []
+    for n in range(6):
+        first = labelled(crystal(3.0 + 0.1 * n), -1.0, kind="slab")
+        second = Entry(crystal(3.01 + 0.1 * n), "adatom", parent=first.uid)
+        third = [
+            labelled(
+                crystal(3.02 + 0.1 * n + 0.01 * i),
+                -1.0,
+                kind="adatom-md",
+                parent=second.uid,
+                trajectory=f"md-{n}-{i}",
+            )
+            for i in range(3)
+        ]
+        store.add([first, second, *third], get_engine("emt"))
+        families.append([first.uid, *(entry.uid for entry in third)])
+    export_parts(tmp_path, split=Split(val=0.2, test=0.2), seed=0)
+    where, _ = parts(tmp_path)
+    homes = [{where[uid] for uid in family} for family in families]
+    assert all(len(home) == 1 for home in homes)
+    assert set.union(*homes) == set(PARTS)
+
+
+def test_a_trajectory_without_a_parent_is_whole_too(store, tmp_path):
+    for run in range(5):
+        frames = [
+            labelled(crystal(3 + 0.1 * run + 0.01 * i), -1.0, trajectory=f"run{run}")
+            for i in range(4)
+        ]
+        store.add(frames, get_engine("emt"))
+    export_parts(tmp_path, split=Split(val=0.2, test=0.2), seed=0)
+    frames = parts(tmp_path)[1]
+    runs = {part: {a.info["trajectory"] for a in frames[part]} for part in PARTS}
+    assert [len(runs[part]) for part in PARTS] == [3, 1, 1]
+    assert not runs["train"] & (runs["val"] | runs["test"])
+
+
+def test_card_says_what_is_missed_and_what_the_split_means(store, tmp_path):
+    store.add([labelled(crystal(3 + 0.01 * i), -1.0) for i in range(60)], get_engine("emt"))
+    root = labelled(crystal(5.0, "Li"), -1.0, kind="slab")
+    copies = [
+        labelled(crystal(5.01 + 0.01 * i, "Li"), -1.0, kind="slab", parent=root.uid)
+        for i in range(30)
+    ]
+    store.add([root, *copies], get_engine("emt"))
+    built = export_parts(tmp_path, split=Split(val=0.1, test=0.2), seed=0)
+    (line,) = (text for text in built.card["split_missed"] if "slab" in text)
+    assert "No slab of Li in val and test: there is 1 group of it" in line
+    text = (tmp_path / "card.md").read_text()
+    assert line in text
+    assert "Split by parent" in text
+
+
+def test_export_of_one_engine_has_its_frames_alone(store, tmp_path):
+    emt, chgnet = get_engine("emt"), get_engine("chgnet")
+    store.add([labelled(crystal(3 + 0.01 * i), -1.0 - i) for i in range(9)], emt)
+    store.add([labelled(crystal(4 + 0.01 * i), -20.0 - i) for i in range(5)], chgnet)
+    assert export_frames(tmp_path, tmp_path / "all.extxyz", engine_digest=chgnet.digest) == 5
+    frames = ase.io.read(tmp_path / "all.extxyz", ":")
+    assert sorted(a.get_potential_energy() for a in frames) == [-24, -23, -22, -21, -20]
+    built = export_parts(tmp_path, split=Split(), seed=0, engine_digest=emt.digest)
+    energies = [a.get_potential_energy() for part in parts(tmp_path)[1].values() for a in part]
+    assert sorted(energies) == [-9.0, -8, -7, -6, -5, -4, -3, -2, -1]
+    assert built.card["engine"] == "emt"
+    assert sum(built.card["frames"].values()) == 9
+
+
+def test_references_of_the_card_are_those_of_the_training_frames(store, tmp_path):
+    """One element: the mean of the energies per atom, of train.extxyz alone."""
+    rng = np.random.default_rng(0)
+    frames = [
+        labelled(crystal(4 + 0.01 * i, n=1 + i % 3), float((1 + i % 3) * rng.uniform(-4, -3)))
+        for i in range(30)
+    ]
+    store.add(frames, get_engine("emt"))
+    built = export_parts(tmp_path, split=Split(val=0.2, test=0.2), seed=0)
+    files = parts(tmp_path)[1]
+    means = {
+        part: np.mean([a.get_potential_energy() / len(a) for a in files[part]]) for part in PARTS
+    }
+    assert built.card["reference_energies"] == {"Cu": pytest.approx(means["train"], abs=1e-6)}
+    assert abs(means["train"] - means["test"]) > 1e-3
+
+
+def recipe(**changes):
+    content = {
+        "structures": [
+            {"kind": "bulk", "symbol": "Cu", "strains": [0.01 * i for i in range(-4, 5)]},
+        ],
+        "engine": {"name": "emt"},
+        "split": {"val": 0.2, "test": 0.2},
+    }
+    return parse(Recipe, content | changes, "test")
+
+
+def test_a_split_of_the_users_outlives_the_recipe(tmp_path):
+    data = build_dataset(recipe(), tmp_path / "d").folder
+    export_parts(data, split=Split(val=0.3, test=0.3, by="frame"), seed=5, chosen=True)
+    before = parts(data)[0]
+    card = build_dataset(recipe(), data).card
+    assert parts(data)[0] == before
+    assert (card["split_by"], card["seed"], card["split_chosen"]) == ("frame", 5, True)
+
+
+def test_a_recipe_goes_on_with_more_structures(tmp_path):
+    data = build_dataset(recipe(), tmp_path / "d").folder
+    before = parts(data)[0]
+    labels = {a.info["uid"]: a.get_potential_energy() for a in Store(data / "store.db").frames()}
+    more = recipe().model_dump(mode="json")["structures"]
+    more[0]["strains"] += [0.05, 0.06]
+    more[0]["disorder"] = {"copies": 1}
+    more.append({"kind": "bulk", "symbol": "Ag", "a": 4.1, "strains": [0.0, 0.01, 0.02]})
+    card = build_dataset(recipe(structures=more), data).card
+    after, frames = parts(data)
+    assert len(after) == sum(card["frames"].values()) == 9 + 2 + 11 + 3
+    assert before.items() <= after.items(), "no frame changes its part"
+    family = {
+        uid: a.info.get("parent", uid) for p in PARTS for a in frames[p] if (uid := a.info["uid"])
+    }
+    assert all(after[uid] == after[parent] for uid, parent in family.items())
+    assert all(any("Ag" in a.symbols for a in frames[part]) for part in PARTS)
+    again = {a.info["uid"]: a.get_potential_energy() for a in Store(data / "store.db").frames()}
+    assert labels.items() <= again.items(), "nothing is computed twice"
+
+
+def test_a_recipe_with_other_structures_is_another(tmp_path):
+    data = build_dataset(recipe(), tmp_path / "d").folder
+    for change in (
+        {"strains": [0.0, 0.01, 0.02]},
+        {"symbol": "Ag", "a": 4.1},
+        {"repeat": [1, 1, 1]},
+    ):
+        structures = recipe().model_dump(mode="json")["structures"]
+        structures[0] |= change
+        with pytest.raises(CuliError, match="other structures"):
+            build_dataset(recipe(structures=structures), data)
+    with pytest.raises(CuliError, match="other seed"):
+        build_dataset(recipe(seed=1), data)
+
+
+def test_another_split_of_the_recipe_is_made_anew(tmp_path):
+    data = build_dataset(recipe(), tmp_path / "d").folder
+    card = build_dataset(recipe(split={"val": 0.34, "test": 0.34, "by": "frame"}), data).card
+    assert card["frames"] == {"train": 3, "val": 3, "test": 3}
