@@ -149,6 +149,8 @@ def read_frames(path: str | os.PathLike[str]) -> list[Atoms]:
         raise StructureError(f"{path} is empty: give a file with at least one atom in each frame")
     for i, atoms in enumerate(frames):
         check_finite(atoms, f"{path}, frame {i}")
+        if not atoms.numbers.all():
+            raise StructureError(f"{path}, frame {i}: X is no element: name the species")
     return list(frames)
 
 

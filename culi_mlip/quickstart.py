@@ -29,7 +29,7 @@ class QuickstartResult:
     page
         The HTML page.
     errors
-        Errors on unseen frames, all kinds together: eV/atom, eV/Å, eV/Å³.
+        Errors on test frames, all kinds together: eV/atom, eV/Å, eV/Å³.
     nve_drift
         Drift of the energy without thermostat in eV/atom/ps.
     lost_atoms
@@ -76,7 +76,7 @@ def quickstart(
         _dataset(root, quick, say, step)
         say("4/7 Training Allegro+QDI on energies, forces and stresses.")
         _training(root, quick, say, step)
-        say("5/7 Testing it on structures that it never saw.")
+        say("5/7 Testing it on structures of parents that it never saw.")
         errors = _evaluation(root, say, step)
         say(f"6/7 Moving lithium on Cu(100) at {MD_TEMPERATURE:g} K.")
         summary = _molecular_dynamics(root, quick, step)
@@ -98,6 +98,8 @@ def _dataset(
     counts = ", ".join(f"{n} {part}" for part, n in card["frames"].items())
     energies = ", ".join(f"{s} {e:.3f}" for s, e in card["reference_energies"].items())
     say(f"    Frames: {counts}. Reference energies (eV/atom): {energies}.")
+    for sentence in card["split_missed"]:
+        say(f"    {sentence}")
 
 
 def _training(
@@ -140,7 +142,7 @@ def _evaluation(
         )
     whole = errors[-1]
     say(
-        f"    Unseen frames: forces {1000 * whole['force_mae']:.1f} meV/Å, "
+        f"    Test frames, split by parent: forces {1000 * whole['force_mae']:.1f} meV/Å, "
         f"energy {1000 * whole['energy_mae']:.1f} meV/atom."
     )
     return errors[-1]

@@ -147,7 +147,7 @@ def split_command(
     from culi_mlip.cli import console
     from culi_mlip.configuration import parse
     from culi_mlip.datasets import export_parts, leakage, open_store
-    from culi_mlip.datasets.export import frame_groups
+    from culi_mlip.datasets.export import frame_groups, parts_of
     from culi_mlip.datasets.recipe import Split
     from culi_mlip.runs import locked
 
@@ -157,10 +157,13 @@ def split_command(
         built = export_parts(
             data, split=split, seed=seed, engine_digest=engine_digest, mixed=mixed, chosen=True
         )
-    groupings = {
-        way: frame_groups(store, way, engine_digest)[0] for way in ("trajectory", "parent")
-    }
-    errors = leakage(store.frames(engine_digest), groupings, seed=seed)
+    kept = parts_of(data)
+    groupings = {}
+    for way in ("trajectory", "parent"):
+        groups, _, uids = frame_groups(store, way, engine_digest)
+        groupings[way] = [g for g, uid in zip(groups, uids, strict=True) if uid in kept]
+    fit = (atoms for atoms in store.frames(engine_digest) if atoms.info["uid"] in kept)
+    errors = leakage(fit, groupings, seed=seed)
     console.table(
         ["split by", "groups", "energy error (meV/atom)"],
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -93,8 +94,8 @@ def audit(frames: Iterable[Atoms]) -> Audit:
     """Find frames that should not be trained on.
 
     A frame is dropped when a label is missing or not finite, a force exceeds `MAX_FORCE`,
-    two atoms are closer than `MIN_BOND`, it repeats an earlier frame, or its energy per atom
-    (less the fitted references) lies `ENERGY_SPREADS` robust spreads, and at least 1 eV/atom,
+    two atoms are closer than `MIN_BOND`, it repeats an earlier frame (its atoms lattice vectors
+    apart or not), or its energy per atom (less the fitted references) lies `ENERGY_SPREADS` robust spreads, and at least 1 eV/atom,
     from the median of all frames.
 
     Parameters
@@ -111,14 +112,14 @@ def audit(frames: Iterable[Atoms]) -> Audit:
     compositions: list[Composition] = []
     energies: list[float] = []
     engines: Counter[str] = Counter()
-    seen: dict[str, int] = {}
+    seen: dict[bytes, int] = {}
     for i, atoms in enumerate(frames):
         results = atoms.calc.results if atoms.calc is not None else {}
-        uid = Entry(atoms, "").uid
+        uid, place = Entry(atoms, "").uid, _place(atoms)
         reason = _reason(atoms)
-        if reason is None and uid in seen:
-            reason = f"duplicate: of frame {seen[uid]}"
-        seen.setdefault(uid, i)
+        if reason is None and place in seen:
+            reason = f"duplicate: of frame {seen[place]}"
+        seen.setdefault(place, i)
         force = float(np.abs(results["forces"]).max()) if "forces" in results else np.nan
         kind, formula = str(atoms.info.get("kind", "")), atoms.get_chemical_formula()
         findings.append(Finding(uid, kind, formula, len(atoms), np.nan, force, reason or ""))
@@ -132,6 +133,17 @@ def audit(frames: Iterable[Atoms]) -> Audit:
     for i, residual in enumerate(residuals):
         findings[i] = findings[i]._replace(energy=float(residual))
     return found
+
+
+def _place(atoms: Atoms) -> bytes:
+    """Species, cell and positions to 1e-6 of the cell; atoms a lattice vector apart are the same."""
+    cell = atoms.cell.complete()
+    scaled = np.rint(cell.scaled_positions(atoms.positions) * 1e6).astype(np.int64)
+    scaled[:, atoms.pbc] %= 10**6
+    content = hashlib.sha256()
+    for array in (atoms.numbers, atoms.pbc, np.rint(cell.array * 1e6).astype(np.int64), scaled):
+        content.update(np.asarray(array, np.int64).tobytes())
+    return content.digest()
 
 
 def _reason(atoms: Atoms) -> str | None:

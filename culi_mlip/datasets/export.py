@@ -18,7 +18,7 @@ from ase import Atoms
 from culi_mlip.datasets.audit import audit
 from culi_mlip.datasets.recipe import Split
 from culi_mlip.datasets.references import composition, fit_energies
-from culi_mlip.datasets.split import PARTS, missed, split_by_group
+from culi_mlip.datasets.split import MEANING, PARTS, missed, split_by_group
 from culi_mlip.datasets.store import Store
 from culi_mlip.errors import DatasetError
 from culi_mlip.files import atomic_path, read_json, write_json, write_text
@@ -170,7 +170,7 @@ def export_parts(
         If there are too few frames to split, or as `label_engines`.
     """
     folder = Path(folder)
-    earlier = {} if anew else _parts_of(folder)
+    earlier = {} if anew else parts_of(folder)
     store = open_store(folder)
     engines = label_engines(store, engine_digest, mixed=mixed)
     found = audit(store.frames(engine_digest))
@@ -286,9 +286,9 @@ def _record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _parts_of(folder: Path) -> dict[str, str]:
-    """The part of each frame of an earlier split, by content id."""
-    parts = _record(folder).get("parts", {})
+def parts_of(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the part of each frame of a dataset's split, by content id."""
+    parts = _record(Path(folder)).get("parts", {})
     return {uid: part for part, uids in parts.items() for uid in uids}
 
 
@@ -356,19 +356,12 @@ def card_text(card: Mapping[str, Any]) -> str:
     lines.append(f"| all | {total['train']} | {total['val']} | {total['test']} |")
     low, high = card["atoms_per_frame"]
     energies = ", ".join(f"{s} {e:.4f}" for s, e in card["reference_energies"].items())
-    whole = {
-        "trajectory": "Frames of one trajectory are all in one part, but test frames have parents "
-        "and siblings in training",
-        "parent": "An ideal structure and all that was made from it are in one part: errors on "
-        "test frames are those on structures of other parents",
-        "frame": "The split is random: test frames have siblings in training",
-    }[card["split_by"]]
     lines += [
         "",
         f"- Species: {', '.join(card['species'])}; {low} to {high} atoms a frame.",
         f"- Root mean square force: {card['force_rms']:.3f} eV/Å.",
         f"- Reference energies fitted to the training frames, eV/atom: {energies}.",
-        f"- Split by {card['split_by']}. {whole} (seed {card['seed']}).",
+        f"- Split by {card['split_by']} (seed {card['seed']}): {MEANING[card['split_by']]}.",
         *(f"- {sentence}" for sentence in card["split_missed"]),
         *(f"- {note}" for note in card["notes"]),
         f"- Dropped by the audit: {card['dropped_by_audit'] or 'none'}.",

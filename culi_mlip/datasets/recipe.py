@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from culi_mlip.configuration import Configuration, parse, read_yaml
 from culi_mlip.dynamics import Schedule
@@ -163,6 +163,12 @@ class Split(Configuration):
     val: float = Field(0.1, gt=0, lt=1)
     test: float = Field(0.1, gt=0, lt=1)
     by: Literal["trajectory", "parent", "frame"] = "parent"
+
+    @model_validator(mode="after")
+    def _leaves_frames_for_training(self) -> Split:
+        if self.val + self.test >= 1:
+            raise ValueError(f"val and test are {self.val + self.test:g} in all: leave some frames")
+        return self
 
 
 class Recipe(Campaign):

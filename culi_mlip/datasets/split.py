@@ -9,6 +9,16 @@ import numpy as np
 
 PARTS = ("train", "val", "test")
 
+MEANING = {
+    "parent": "an ideal structure and all that was made from it are in one part, so that errors "
+    "on test frames are those on structures of parents that training did not have",
+    "trajectory": "frames of one trajectory are in one part, but test frames have their parents or "
+    "siblings in training: errors on structures of other parents are larger",
+    "frame": "at random, so that test frames have their parents or siblings in training: errors "
+    "on structures of other parents are larger",
+}
+"""What the errors on test frames are, by what a split keeps whole."""
+
 ENOUGH = 3
 """Groups of a stratum from which each part gets one."""
 

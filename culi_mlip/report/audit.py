@@ -19,6 +19,8 @@ from culi_mlip.report.figures import ACCENT, INK, contact_sheet
 from culi_mlip.report.page import STYLE, image, table
 
 MOST_PICTURES = 24
+BINS = 40
+_ENERGY, _FORCE = (Finding._fields.index(name) for name in ("energy", "force"))
 
 
 def write_audit(found: Audit, frames: Iterable[Atoms], out: str | os.PathLike[str]) -> Path:
@@ -54,16 +56,19 @@ def write_audit(found: Audit, frames: Iterable[Atoms], out: str | os.PathLike[st
 
 
 def histograms(found: Audit) -> Figure:
-    """Return histograms of energies and largest forces of each kind of structure."""
+    """Return histograms of energies and largest forces of each kind of structure.
+
+    All kinds have the same bins, so that the bars of each can be seen beside the others'.
+    """
     kinds = sorted({finding.kind for finding in found.findings})
     figure = Figure(figsize=(9, 1.1 + 1.3 * len(kinds)), layout="constrained")
     grid = figure.subplots(len(kinds), 2, squeeze=False, sharex="col")
+    fit = [f for f in found.findings if not f.reason]
+    bins = [np.histogram_bin_edges([f[at] for f in fit], BINS) for at in (_ENERGY, _FORCE)]
     for row, kind in zip(grid, kinds, strict=True):
-        members = [f for f in found.findings if f.kind == kind and not f.reason]
-        for axes, values in zip(
-            row, ([f.energy for f in members], [f.force for f in members]), strict=True
-        ):
-            axes.hist(np.array(values), bins=40, color=ACCENT)
+        members = [f for f in fit if f.kind == kind]
+        for axes, edges, at in zip(row, bins, (_ENERGY, _FORCE), strict=True):
+            axes.hist([f[at] for f in members], bins=edges, color=ACCENT)
             axes.set_yticks([])
         row[0].set_ylabel(f"{kind or 'all'}\n({len(members)})", color=INK, rotation=0, ha="right")
     grid[-1][0].set_xlabel("energy beyond the elements' (eV/atom)")

@@ -13,6 +13,7 @@ import numpy as np
 from ase import units
 from matplotlib.figure import Figure
 
+from culi_mlip.datasets.split import MEANING
 from culi_mlip.files import read_frames, read_json, write_bytes, write_text
 from culi_mlip.report import figures
 
@@ -54,30 +55,32 @@ def write_page(folder: str | os.PathLike[str]) -> Path:
     drawn = _figures(root, md)
     for name, figure in drawn.items():
         write_bytes(root / "figures" / f"{name}.png", figures.png(figure))
-    whole = evaluation[-1]
+    whole, split = evaluation[-1], card["split_by"]
     sections = [
         f"<h1>Lithium on copper: {_NAMES.get(model['variant'], model['variant'])}, end to end</h1>",
         f"<p>{sum(card['frames'].values())} structures of Cu, Li and Li on Cu were built and "
         f"labelled, a potential was trained on {card['frames']['train']} of them, tested on "
-        f"{card['frames']['test']} that it never saw, and used for molecular dynamics.</p>",
+        f"{card['frames']['test']} others, and used for molecular dynamics.</p>",
         f"<p class=caution>Caution: {html.escape(card['caution'])}. Errors below are against that "
         "engine, not against DFT or experiment.</p>"
         if card["caution"]
         else "",
         _tiles(
             {
-                "force MAE on unseen frames": f"{1000 * whole['force_mae']:.1f} meV/Å",
-                "energy MAE on unseen frames": f"{1000 * whole['energy_mae']:.1f} meV/atom",
+                f"force MAE by {split}": f"{1000 * whole['force_mae']:.1f} meV/Å",
+                f"energy MAE by {split}": f"{1000 * whole['energy_mae']:.1f} meV/atom",
                 "energy drift, NVE": f"{1000 * md['nve_drift']:+.2f} meV/atom/ps",
                 "atoms lost in the MD": str(len(md["lost_atoms"])),
             }
         ),
         "<h2>How good is the potential?</h2>",
-        image(drawn["parity"], "Predictions against the reference on frames never seen."),
+        f"<p>The split is by {split}: {html.escape(MEANING[split])}.</p>",
+        image(drawn["parity"], f"Predictions against the reference on test frames, by {split}."),
         _errors_table(evaluation),
         image(drawn["learning_curve"], "Validation errors during training."),
         "<h2>What it was trained on</h2>",
         _dataset_table(card),
+        *(f"<p>{html.escape(sentence)}</p>" for sentence in card["split_missed"]),
         _reference_line(card),
         "<h2>Lithium on Cu(100) in motion</h2>",
         image(

@@ -2,15 +2,18 @@
 
 import csv
 import fcntl
+import json
 import shutil
 import sqlite3
 
 import ase.io
 import pytest
+import yaml
 
 from culi_mlip.datasets import Store
 from culi_mlip.structures import Entry, bulk
 from tests.cli.test_wrong_input import assert_one_line
+from tests.conftest import TINY_RECIPE
 
 
 @pytest.fixture
@@ -31,9 +34,10 @@ def test_export_split_and_card(culi, data):
     assert len(ase.io.read(data / "all.extxyz", index=":")) == 9
     done = culi("dataset", "split", data, "--by", "parent", "--val", "0.3", "--test", "0.3")
     assert done.returncode == 0, done.stderr
-    assert "parent" in done.stdout
+    assert "energy error (meV/atom)" in done.stdout
+    assert "trajectory" in done.stdout
     card = culi("dataset", "card", data).stdout
-    assert "A structure and all that was made from it are in one part" in card
+    assert "an ideal structure and all that was made from it are in one part" in card
     groups = {}
     for part in ("train", "val", "test"):
         for atoms in ase.io.read(data / f"{part}.extxyz", index=":"):
@@ -71,6 +75,7 @@ def test_wrong_inputs(culi, data, tmp_path):
     assert_one_line(culi("dataset", "card", tmp_path), "holds no dataset card")
     assert_one_line(culi("dataset", "audit", "missing.xyz"), "missing.xyz does not exist")
     assert_one_line(culi("dataset", "split", data, "--val", "1.5"), "split, val")
+    assert_one_line(culi("dataset", "split", data, "--val", "0.5", "--test", "0.5"), "leave some")
     assert_one_line(culi("dataset", "export", data, "--engine-digest", "e0"), "no label is of")
     assert_one_line(culi("label", "add", "new", "--vasprun", "runs/*"), "no file is named runs/*")
     (tmp_path / "OUTCAR").write_text("nothing of VASP")
@@ -105,3 +110,33 @@ def test_two_campaigns_on_one_store(culi, data, tmp_path):
     with (data / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert_one_line(culi("dataset", "split", data), "another process is working in")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "frames.xyz is empty"),
+        ("1\n\nCu nan 0 0\n", "frame 0: the position of atom 0 is NaN"),
+        ("1\n\nQq 0 0 0\n", "frames.xyz cannot be read"),
+        ("1\n\nX 0 0 0\n", "frame 0: X is no element"),
+        ("1\nenergy=many\nCu 0 0 0\n", "'many', not numbers"),
+    ],
+)
+def test_files_that_cannot_be_audited(culi, tmp_path, content, message):
+    (tmp_path / "frames.xyz").write_text(content)
+    assert_one_line(culi("dataset", "audit", "frames.xyz"), message)
+    assert not (tmp_path / "audit").exists()
+
+
+def test_a_split_is_kept_by_the_next_build(culi, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(TINY_RECIPE))
+    assert culi("build-dataset", "recipe.yaml").returncode == 0
+    split = ("--by", "frame", "--val", "0.34", "--test", "0.34", "--seed", "3")
+    done = culi("dataset", "split", "data", *split)
+    assert "3 train, 3 val, 3 test" in done.stdout, done.stderr
+    before = (tmp_path / "data" / "test.extxyz").read_bytes()
+    done = culi("build-dataset", "recipe.yaml")
+    assert "Split by frame, as chosen by culi-mlip dataset split." in done.stdout, done.stderr
+    assert (tmp_path / "data" / "test.extxyz").read_bytes() == before
+    record = json.loads((tmp_path / "data" / "split.json").read_text())
+    assert (record["by"], record["seed"], record["val"]) == ("frame", 3, 0.34)

@@ -83,3 +83,33 @@ def test_reference_energies_recover_a_known_composition_law():
         [a.get_potential_energy() for a in frames],
         atol=1e-5,
     )
+
+
+def test_atoms_a_lattice_vector_apart_are_a_duplicate():
+    first, second, third = frame(0), frame(0), frame(0)
+    second.positions[1] += second.cell[2] - 2 * second.cell[0]
+    third.positions[1] += [1e-3, 0, 0]
+    for atoms in (second, third):
+        atoms.calc.atoms = atoms.copy()
+    assert audit([first, second, third]).dropped == {1: "duplicate: of frame 0"}
+    for atoms in (first, second):
+        atoms.pbc = False
+        atoms.calc.atoms = atoms.copy()
+    assert not audit([first, second]).dropped, "without periods they are two structures"
+
+
+def sized(n, energy):
+    atoms = bulk("Cu", repeat=(n, 1, 1))
+    atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=np.zeros((n, 3)))
+    return atoms
+
+
+def test_residuals_are_per_atom():
+    """−3.0, −3.1 and −3.3 eV/atom in cells of one, two and four atoms; the median is −3.1."""
+    found = audit([sized(1, -3.0), sized(2, -6.2), sized(4, -13.2)])
+    assert [f.energy for f in found.findings] == pytest.approx([0.1, 0.0, -0.2])
+
+
+def test_references_weigh_frames_alike_whatever_their_size():
+    """−1 eV/atom once and −3 once: −2, not −2.8 as by total energies."""
+    assert fit_reference_energies([sized(1, -1.0), sized(3, -9.0)]) == {"Cu": pytest.approx(-2.0)}

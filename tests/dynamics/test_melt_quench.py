@@ -175,3 +175,16 @@ def test_chgnet_killed_at_any_step_goes_on_to_the_last_bit(tmp_path):
     assert 3 <= deaths < 20
     for name in ("trajectory.extxyz", "log.csv", "final.extxyz"):
         assert (tmp_path / "broken" / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
+def test_frames_a_lattice_vector_apart_are_near_duplicates():
+    """One atom leaves the sheared cell on one side and comes in on the other."""
+    first = rattled(bulk("Cu", repeat=(2, 2, 1)), 0.1, seed=0)
+    second = first.copy()
+    second.positions[1] += first.cell[0] - first.cell[2] + [0.01, 0, 0]
+    third = rattled(first, 0.3, seed=1)
+    chosen = choose_frames([first, second, third], np.zeros(3), 3, distance=0.1)
+    assert (chosen.frames, chosen.near_duplicates) == ([0, 2], 1)
+    for atoms in (first, second):
+        atoms.pbc = (True, True, False)  # not periodic along c: it has gone away
+    assert choose_frames([first, second], np.zeros(2), 2, distance=0.1).frames == [0, 1]
