@@ -95,8 +95,8 @@ def audit(frames: Iterable[Atoms]) -> Audit:
 
     A frame is dropped when a label is missing or not finite, a force exceeds `MAX_FORCE`,
     two atoms are closer than `MIN_BOND`, it repeats an earlier frame (its atoms lattice vectors
-    apart or not), or its energy per atom (less the fitted references) lies `ENERGY_SPREADS` robust spreads, and at least 1 eV/atom,
-    from the median of all frames.
+    apart or not), or its energy per atom (less the fitted references) lies `ENERGY_SPREADS`
+    robust spreads, and at least 1 eV/atom, from the median of all frames.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def audit(frames: Iterable[Atoms]) -> Audit:
 
 
 def _place(atoms: Atoms) -> bytes:
-    """Species, cell and positions to 1e-6 of the cell; atoms a lattice vector apart are the same."""
+    """Species, cell and positions to 1e-6 of the cell, whatever lattice vector an atom is moved by."""
     cell = atoms.cell.complete()
     scaled = np.rint(cell.scaled_positions(atoms.positions) * 1e6).astype(np.int64)
     scaled[:, atoms.pbc] %= 10**6

@@ -184,7 +184,7 @@ def test_frames_a_lattice_vector_apart_are_near_duplicates():
     second.positions[1] += first.cell[0] - first.cell[2] + [0.01, 0, 0]
     third = rattled(first, 0.3, seed=1)
     chosen = choose_frames([first, second, third], np.zeros(3), 3, distance=0.1)
-    assert (chosen.frames, chosen.near_duplicates) == ([0, 2], 1)
+    assert (chosen.frames, chosen.n_duplicates) == ([0, 2], 1)
     for atoms in (first, second):
         atoms.pbc = (True, True, False)  # not periodic along c: it has gone away
     assert choose_frames([first, second], np.zeros(2), 2, distance=0.1).frames == [0, 1]
