@@ -136,7 +136,7 @@ def audit(frames: Iterable[Atoms]) -> Audit:
 
 
 def _place(atoms: Atoms) -> bytes:
-    """Species, cell and positions to 1e-6 of the cell, whatever lattice vector an atom is moved by."""
+    """Species, cell and positions to 1e-6 of the cell, less whole lattice vectors."""
     cell = atoms.cell.complete()
     scaled = np.rint(cell.scaled_positions(atoms.positions) * 1e6).astype(np.int64)
     scaled[:, atoms.pbc] %= 10**6

@@ -10,6 +10,7 @@ import ase.io
 import pytest
 import yaml
 
+from culi_mlip.cli import main
 from culi_mlip.datasets import Store
 from culi_mlip.structures import Entry, bulk
 from tests.cli.test_wrong_input import assert_one_line
@@ -122,9 +123,14 @@ def test_two_campaigns_on_one_store(culi, data, tmp_path):
         ("1\nenergy=many\nCu 0 0 0\n", "'many', not numbers"),
     ],
 )
-def test_files_that_cannot_be_audited(culi, tmp_path, content, message):
+def test_files_that_cannot_be_audited(tmp_path, monkeypatch, capsys, content, message):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "frames.xyz").write_text(content)
-    assert_one_line(culi("dataset", "audit", "frames.xyz"), message)
+    with pytest.raises(SystemExit) as end:
+        main(["dataset", "audit", "frames.xyz"])
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
     assert not (tmp_path / "audit").exists()
 
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import yaml
 from ase.calculators.emt import EMT
+from click.testing import CliRunner
 
 from culi_mlip.calculator import HybridAllegro
+from culi_mlip.cli import group
+from culi_mlip.errors import CuliError
 from culi_mlip.structures import bulk, rattled
-from tests.cli.test_wrong_input import assert_one_line
 
 NAMES = ("--energy-key", "dft_energy", "--forces-key", "dft_forces", "--stress-key", "dft_virial")
 TINY = "num_scalar_features: 8\nnum_tensor_features: 2\nreadout_width: 8\nmodel_dtype: float64\n"
@@ -71,14 +73,19 @@ def test_training_and_evaluation_by_names(culi, strangers, tmp_path):
     assert errors["stress_mae"] == pytest.approx(np.abs(stresses[1]).mean(), abs=1e-7)
 
 
-def test_audit_by_names(culi, strangers, tmp_path):
+def here(*arguments):
+    """The command in this process: torch is loaded once."""
+    return CliRunner().invoke(group, [str(argument) for argument in arguments])
+
+
+def test_audit_by_names(strangers, tmp_path):
     source = strangers[0] / "train.extxyz"
-    done = culi("dataset", "audit", source, *NAMES)
-    assert done.returncode == 0, done.stderr
+    done = here("dataset", "audit", source, *NAMES, "--out", tmp_path / "audit")
+    assert done.exit_code == 0, done.output
     rows = list(csv.DictReader((tmp_path / "audit" / "audit.csv").open()))
     assert [row["reason"] for row in rows] == [""] * 5
-    done = culi("dataset", "audit", source)
-    assert "give " + " ".join(NAMES) in " ".join(done.stdout.split()), "and says what to do"
+    done = here("dataset", "audit", source, "--out", tmp_path / "audit")
+    assert "give " + " ".join(NAMES) in " ".join(done.output.split()), "and says what to do"
 
 
 @pytest.mark.parametrize(
@@ -90,13 +97,17 @@ def test_audit_by_names(culi, strangers, tmp_path):
         ("circuit", "noise", "{model}", "{data}/test.extxyz"),
     ],
 )
-def test_commands_name_the_labels_that_they_find(culi, strangers, trained, tmp_path, command):
+def test_commands_name_the_labels_that_they_find(
+    strangers, trained, tmp_path, monkeypatch, command
+):
+    monkeypatch.chdir(tmp_path)
     arguments = [part.format(data=strangers[0], model=trained["qdi"]) for part in command]
-    before = sorted(tmp_path.iterdir())
-    assert_one_line(culi(*arguments), "give " + " ".join(NAMES))
+    assert "give " + " ".join(NAMES) in str(here(*arguments).exception)
     wrong = (*NAMES[:3], "REF_forces", *NAMES[4:])
-    assert_one_line(culi(*arguments, *wrong), "no frame has 'REF_forces' for the forces")
-    assert sorted(tmp_path.iterdir()) == before
+    error = here(*arguments, *wrong).exception
+    assert isinstance(error, CuliError)
+    assert "no frame has 'REF_forces' for the forces" in str(error)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
