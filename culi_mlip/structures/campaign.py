@@ -110,15 +110,16 @@ def campaign(
 
 def _stream(recipe: Campaign, progress: Callable[[int, int], None] | None) -> Iterator[Entry]:
     for number, part in enumerate(recipe.structures):
-        # Draws of their own for disorder: more copies leave the ideal structures as they are.
-        seeds = np.random.SeedSequence([recipe.seed, number]).spawn(2)
-        ideal_rng, disorder_rng = map(np.random.default_rng, seeds)
-        for place, entries in _families(part, ideal_rng):
+        # Each family and each ideal structure has draws of its own: a recipe with more at the end
+        # of its lists, or more copies, has the structures of the shorter one.
+        seed = [recipe.seed, number]
+        for place, entries in _families(part, seed):
             try:
                 for entry in entries:
                     ideal = _rounded(entry)
                     yield ideal
-                    for moved, disorder in _disordered(ideal.atoms, part.disorder, disorder_rng):
+                    own = [*seed, int(ideal.uid[1:], 16)]
+                    for moved, disorder in _disordered(ideal.atoms, part.disorder, own):
                         how = {**ideal.how, "disorder": disorder}
                         yield _rounded(Entry(moved, part.kind, parent=ideal.uid, how=how))
             except StructureError as error:
@@ -130,17 +131,18 @@ def _stream(recipe: Campaign, progress: Callable[[int, int], None] | None) -> It
 
 
 def _families(
-    part: BulkPart | SlabPart | InterfacePart, rng: np.random.Generator
+    part: BulkPart | SlabPart | InterfacePart, seed: Sequence[int]
 ) -> Iterator[tuple[str, Iterator[Entry]]]:
     """Yield the structures of each crystal, slab or pair of slabs, with its name."""
     if isinstance(part, BulkPart):
-        yield part.symbol, _bulk(part, rng)
+        yield part.symbol, _bulk(part, np.random.default_rng(seed))
     elif isinstance(part, InterfacePart):
         for film, substrate in part.pairs:
             name = f"{face(part.film, film)} on {face(part.substrate, substrate)}"
             yield name, _interface(part, film, substrate)
     else:
-        for miller in part.millers:
+        for n, miller in enumerate(part.millers):
+            rng = np.random.default_rng([*seed, n])
             yield face(part.symbol, miller), _on_slab(part, miller, rng)
 
 
@@ -268,13 +270,15 @@ def _interface(
 
 
 def _disordered(
-    atoms: Atoms, disorder: Disorder, rng: np.random.Generator
+    atoms: Atoms, disorder: Disorder, entropy: Sequence[int]
 ) -> Iterator[tuple[Atoms, dict[str, Any]]]:
+    seeds = np.random.SeedSequence(entropy).spawn(2)
+    rattle_rng, thermal_rng = map(np.random.default_rng, seeds)
     for copy in range(disorder.copies):
-        sigma, seed = disorder.rattle[copy % len(disorder.rattle)], int(rng.integers(2**31))
+        sigma, seed = disorder.rattle[copy % len(disorder.rattle)], int(rattle_rng.integers(2**31))
         yield rattled(atoms, sigma, seed=seed), {"rattled": sigma, "seed": seed}
     for temperature in disorder.temperatures:
-        seed = int(rng.integers(2**31))
+        seed = int(thermal_rng.integers(2**31))
         yield thermal(atoms, temperature, seed=seed), {"thermal_K": temperature, "seed": seed}
 
 

@@ -114,7 +114,7 @@ def test_commands_name_the_labels_that_they_find(
 def test_tuning_by_names(culi, strangers, tmp_path):
     (tmp_path / "r.yaml").write_text(
         "settings: {variant: allegro, epochs: 1, num_scalar_features: 8, num_tensor_features: 2, "
-        "readout_width: 8}\nspace:\n  learning_rate: {low: 0.001, high: 0.02}\n"
+        "readout_width: 8}\nspace:\n  learning_rate: {type: real, low: 0.001, high: 0.02}\n"
     )
     options = ("--recipe", "r.yaml", "--trials", 1, "--epochs", 1, "--device", "cpu")
     done = culi("optimize", strangers[0], *NAMES, *options)

@@ -116,6 +116,39 @@ def test_more_copies_leave_the_ideal_structures_as_they_are():
     assert ideal(0) == ideal(1) == ideal(3)
 
 
+BULK = {"kind": "bulk", "symbol": "Cu", "strains": [0.0, 0.01], "shears": [0.02]}
+ADLAYER = {
+    "kind": "adlayer",
+    "symbol": "Cu",
+    "millers": [[1, 0, 0], [1, 1, 1]],
+    "thickness": 5,
+    "coverages": [0.3, 0.6],
+}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [BULK | {"strains": [0.0, 0.01, 0.02]}, ADLAYER],
+        [BULK | {"shears": [0.02, 0.03]}, ADLAYER],
+        [BULK, ADLAYER | {"coverages": [0.3, 0.6, 0.9]}],
+        [BULK, ADLAYER | {"millers": [[1, 0, 0], [1, 1, 1], [1, 1, 0]]}],
+        [BULK, ADLAYER, BULK | {"symbol": "Li"}],
+        [BULK | {"disorder": {"copies": 2, "temperatures": [300]}}, ADLAYER],
+        [BULK | {"disorder": {"copies": 1, "temperatures": [300, 600]}}, ADLAYER],
+    ],
+)
+def test_longer_recipes_have_the_structures_of_shorter_ones(more):
+    """Disorder too: what a dataset has is not labelled again in another version."""
+    disorder = {"copies": 1, "temperatures": [300]}
+
+    def ids(parts):
+        parts = [{"disorder": disorder} | part for part in parts]
+        return {e.uid for e in campaign(parse(Campaign, {"structures": parts}, "test"))}
+
+    assert ids([BULK, ADLAYER]) < ids(more)
+
+
 def test_a_dataset_recipe_is_a_campaign_too_and_a_misspelt_key_is_not(tmp_path):
     assert {*Recipe.model_fields} - {*Campaign.model_fields} == {*LABELLING_KEYS}
     recipe = tmp_path / "r.yaml"
