@@ -37,6 +37,7 @@ def test_page_is_self_contained_and_complete(quickstart):
     assert not re.search(r"(src|href)=['\"]?(http|/|\.)", page)
     for word in ("stand-in for DFT", "Allegro+QDI", "meV/atom/ps", "What next", "adlayer-md"):
         assert word in page
+    assert "The split is by parent: an ideal structure and all that was made from it" in page
     assert f"{1000 * result.errors['force_mae']:.1f} meV/Å" in page
     assert {p.stem for p in (out / "figures").glob("*.png")} >= {"parity", "snapshots"}
 

@@ -12,6 +12,7 @@ import yaml
 
 from culi_mlip.cli import main
 from culi_mlip.datasets import Store
+from culi_mlip.reference import get_engine
 from culi_mlip.structures import Entry, bulk
 from tests.cli.test_wrong_input import assert_one_line
 from tests.conftest import TINY_RECIPE
@@ -33,8 +34,11 @@ def test_status_counts_and_checks(culi, data):
 def test_export_split_and_card(culi, data):
     assert culi("dataset", "export", data).returncode == 0
     assert len(ase.io.read(data / "all.extxyz", index=":")) == 9
+    unfit = Entry(bulk("Cu", a=3.7), "bulk", results={"energy": 1.0, "forces": [[99.0, 0, 0]]})
+    Store(data / "store.db").add([unfit], get_engine("emt"))
     done = culi("dataset", "split", data, "--by", "parent", "--val", "0.3", "--test", "0.3")
     assert done.returncode == 0, done.stderr
+    assert ["frame", "(random)", "9"] in [line.split()[:3] for line in done.stdout.splitlines()]
     assert "energy error (meV/atom)" in done.stdout
     assert "trajectory" in done.stdout
     card = culi("dataset", "card", data).stdout
@@ -90,8 +94,6 @@ def test_labels_of_two_engines_are_not_mixed_unless_asked(culi, data):
     store = Store(data / "store.db")
     store.add([Entry(bulk("Li"), "bulk")])
     (row_id,) = store.pending()
-    from culi_mlip.reference import get_engine
-
     store.label(row_id, {"energy": -1.9, "forces": [[0, 0, 0]]}, get_engine("chgnet"))
     assert_one_line(culi("dataset", "export", data), "of 2 engines or settings")
     assert culi("dataset", "export", data, "--mixed").returncode == 0

@@ -61,14 +61,15 @@ def test_three_generations_are_in_one_part(store, tmp_path):
     assert set.union(*homes) == set(PARTS)
 
 
-def test_a_trajectory_without_a_parent_is_whole_too(store, tmp_path):
+@pytest.mark.parametrize("by", ["parent", "trajectory"])
+def test_a_trajectory_without_a_parent_is_whole_too(store, tmp_path, by):
     for run in range(5):
         frames = [
             labelled(crystal(3 + 0.1 * run + 0.01 * i), -1.0, trajectory=f"run{run}")
             for i in range(4)
         ]
         store.add(frames, get_engine("emt"))
-    export_parts(tmp_path, split=Split(val=0.2, test=0.2), seed=0)
+    export_parts(tmp_path, split=Split(val=0.2, test=0.2, by=by), seed=0)
     frames = parts(tmp_path)[1]
     runs = {part: {a.info["trajectory"] for a in frames[part]} for part in PARTS}
     assert [len(runs[part]) for part in PARTS] == [3, 1, 1]
@@ -112,8 +113,10 @@ def test_references_of_the_card_are_those_of_the_training_frames(store, tmp_path
         labelled(crystal(4 + 0.01 * i, n=1 + i % 3), float((1 + i % 3) * rng.uniform(-4, -3)))
         for i in range(30)
     ]
+    frames[0].results.pop("stress")
     store.add(frames, get_engine("emt"))
     built = export_parts(tmp_path, split=Split(val=0.2, test=0.2), seed=0)
+    assert "Only 29 of 30 frames have a stress." in built.card["notes"]
     files = parts(tmp_path)[1]
     means = {
         part: np.mean([a.get_potential_energy() / len(a) for a in files[part]]) for part in PARTS
@@ -161,6 +164,8 @@ def test_a_recipe_goes_on_with_more_structures(tmp_path):
     assert all(any("Ag" in a.symbols for a in frames[part]) for part in PARTS)
     again = {a.info["uid"]: a.get_potential_energy() for a in Store(data / "store.db").frames()}
     assert labels.items() <= again.items(), "nothing is computed twice"
+    with pytest.raises(CuliError, match="other structures"):
+        build_dataset(recipe(), data)  # shorter again
 
 
 def test_a_recipe_with_other_structures_is_another(tmp_path):

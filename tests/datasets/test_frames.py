@@ -147,8 +147,10 @@ def test_labels_under_other_names_are_not_passed_over(tmp_path, comment, columns
 
 
 def test_labels_that_are_not_wanted_are_left_out(tmp_path):
-    path = written(tmp_path / "a.extxyz", text("energy=-1.5", columns="species:S:1:pos:R:3:f:R:3"))
-    assert set(training_frames(path)[0].calc.results) == {"energy"}, "f is no name of forces"
+    for column in ("f", "force_sigma"):
+        columns = f"species:S:1:pos:R:3:{column}:R:3"
+        path = written(tmp_path / "a.extxyz", text("energy=-1.5", columns=columns))
+        assert set(training_frames(path)[0].calc.results) == {"energy"}, "no name of forces"
     path = written(tmp_path / "a.extxyz", text('energy=-1.5 virial="1 0 0 0 1 0 0 0 1"'))
     (read,) = training_frames(path, LabelKeys(forces="none", stress="none"))
     assert set(read.calc.results) == {"energy"}
