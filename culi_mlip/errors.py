@@ -27,6 +27,13 @@ class EngineError(CuliError):
     """A reference engine is unknown, not installed, or failed on a structure."""
 
 
+class SetupError(EngineError):
+    """An engine lacks something on this machine: its package, program or data.
+
+    No structure is to blame: when the machine has it, the same command goes on.
+    """
+
+
 class LabelError(CuliError):
     """A label that somebody computed cannot be accepted."""
 

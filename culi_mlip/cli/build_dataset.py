@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from culi_mlip.datasets import Recipe
-    from culi_mlip.datasets.preview import Work
+    from culi_mlip.datasets.preview import Preview, Work
 
 
 @click.command("build-dataset")
@@ -54,6 +54,12 @@ if TYPE_CHECKING:
     help="Count, draw and write the structures, and count what is to be computed; compute nothing.",
 )
 @click.option(
+    "--write-inputs",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="With --dry-run: folder for VASP's INCAR, KPOINTS and POSCAR of a structure of each kind.",
+)
+@click.option(
     "--step-seconds",
     multiple=True,
     metavar="[KIND=]SECONDS",
@@ -76,6 +82,7 @@ def command(
     job_script: Path | None,
     retry_failed: bool,
     dry_run: bool,
+    write_inputs: Path | None,
     step_seconds: tuple[str, ...],
     step_cores: int,
 ) -> None:
@@ -106,8 +113,16 @@ def command(
     seconds = _seconds(step_seconds, whole)
     if seconds and not dry_run:
         raise CuliError("--step-seconds is for --dry-run: give both, or neither")
+    if write_inputs and not dry_run:
+        raise CuliError("--write-inputs is for --dry-run: give both, or neither")
+    if write_inputs and whole.engine.name != "vasp":
+        raise CuliError(f"--write-inputs is for engine vasp, not {whole.engine.name}")
     if dry_run:
-        _dry_run(whole, out, seconds, step_cores)
+        found = _dry_run(whole, out, seconds, step_cores)
+        if write_inputs:
+            _write_inputs(whole, found, write_inputs)
+        if executor != "slurm":  # a job's environment is that of its script
+            _say_what_is_missing(whole, found)
         return
     who = Workers(executor, workers, per_job, read_text(job_script) if job_script else JOB_SCRIPT)
     with console.steps() as step:
@@ -154,7 +169,7 @@ def _seconds(values: tuple[str, ...], recipe: Recipe) -> dict[str, float]:
     return found
 
 
-def _dry_run(recipe: Recipe, out: Path, seconds: dict[str, float], cores: int) -> None:
+def _dry_run(recipe: Recipe, out: Path, seconds: dict[str, float], cores: int) -> Preview:
     from culi_mlip.cli import console
     from culi_mlip.datasets.preview import preview, title
     from culi_mlip.files import write_bytes
@@ -182,6 +197,45 @@ def _dry_run(recipe: Recipe, out: Path, seconds: dict[str, float], cores: int) -
     console.out.print(f"Structures: {found.structures}")
     console.out.print(f"Table: {found.table}")
     console.out.print(f"Contact sheet: {sheet}")
+    return found
+
+
+def _write_inputs(recipe: Recipe, found: Preview, folder: Path) -> None:
+    """Write what VASP would get for the first structure of each kind, and for its tasks."""
+    from culi_mlip.cli import console
+    from culi_mlip.datasets.recipe import tasks_of
+    from culi_mlip.reference import VaspSettings, get_engine
+    from culi_mlip.reference.vasp import SINGLE_POINT, md_values, relaxation_values
+    from culi_mlip.reference.vasp_calculator import write_inputs
+
+    settings = get_engine("vasp", recipe.engine.settings).settings
+    assert isinstance(settings, VaspSettings)  # noqa: S101 (that engine's)
+    first = {entry.kind: entry for entry in reversed(found.examples)}
+    for kind, entry in first.items():
+        inputs = {folder / kind: SINGLE_POINT}
+        for task in tasks_of(entry, recipe.tasks):
+            if task is recipe.relaxation:
+                inputs[folder / kind / task.name] = relaxation_values(task.steps, task.force)
+            elif task is recipe.melt_quench:
+                schedule = task.schedule
+                values = md_values(*schedule.stages[0], schedule.timestep)
+                inputs[folder / kind / task.name] = values
+        for place, values in inputs.items():
+            write_inputs(settings, entry.atoms, values, place)
+    console.out.print(f"VASP's input of {', '.join(sorted(first))}: {folder}")
+
+
+def _say_what_is_missing(recipe: Recipe, found: Preview) -> None:
+    """Say why the engine cannot label these structures here, if it cannot."""
+    from culi_mlip.cli import console
+    from culi_mlip.errors import EngineError
+    from culi_mlip.reference import get_engine
+
+    symbols = {symbol for entry in found.examples for symbol in entry.atoms.symbols}
+    try:
+        get_engine(recipe.engine.name, recipe.engine.settings).check(symbols)
+    except EngineError as error:
+        console.out.print(f"Not ready to label here: {error}.", markup=False)
 
 
 def _print_work(work: list[Work], recipe: Recipe, seconds: dict[str, float], cores: int) -> None:

@@ -56,6 +56,8 @@ def build_dataset(
     CuliError
         If the folder holds another recipe's dataset. The same recipe with more structures is no
         other one, and the split may change.
+    SetupError
+        If the engine lacks something on this machine; no structure counts as failed.
     DatasetError
         If nothing could be labelled, or there are too few frames to split.
     """
@@ -69,6 +71,8 @@ def build_dataset(
         store.add(campaign(recipe))
         if retry_failed:
             store.retry()
+        if workers.where != "slurm" and (symbols := store.waiting_symbols()):
+            engine.check(symbols)  # a job's environment is that of its script
         _label(store, recipe, engine, workers, step)
         chosen = chosen_split(folder)
         if chosen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,7 +10,8 @@ import socket
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -18,87 +20,96 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.md.bussi import Bussi
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
+from culi_mlip.datasets.jobs import LABEL_FOLDER, Job, Label, Outcome, Record  # noqa: F401
 from culi_mlip.datasets.recipe import MeltQuench, Relaxation, Sampling, Task
 from culi_mlip.dynamics import choose_frames, melt_quench
-from culi_mlip.errors import CuliError
-from culi_mlip.files import read_frames
+from culi_mlip.errors import CuliError, OutputError, SetupError
+from culi_mlip.files import check_finite, read_frames
 from culi_mlip.reference import Engine, get_engine
+from culi_mlip.reference.recording import Recorded
 from culi_mlip.reference.relaxation import computed_labels
 from culi_mlip.structures import Entry
 
-
-class Job(NamedTuple):
-    """What is to be computed for one structure.
-
-    Attributes
-    ----------
-    start
-        The structure.
-    tasks
-        What is to be computed besides its label.
-    folder
-        For the files of tasks that take long, which are continued from there.
-    seed
-        Of velocities and thermostats.
-    """
-
-    start: Entry
-    tasks: Sequence[Task] = ()
-    folder: str = "."
-    seed: int = 0
-
-
-class Label(NamedTuple):
-    """What an engine found for one structure.
-
-    Attributes
-    ----------
-    results
-        Its labels.
-    host
-        The machine that computed them.
-    frames
-        More structures with their labels, which tasks found.
-    notes
-        What the tasks have to say.
-    """
-
-    results: dict[str, Any]
-    host: str
-    frames: list[Entry]
-    notes: list[str]
-
-
-Outcome = Label | Exception
 Found = tuple[list[Entry], str]
 """Labelled frames of a task, and what it has to say."""
 
 
 def attempt(engine: str, settings: str, jobs: Sequence[Job]) -> list[Outcome]:
-    """Label structures, with an engine's settings in JSON; give what went wrong, raise nothing."""
-    host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-    outcomes: list[Outcome] = []
-    for job in jobs:
-        try:
-            found, calculator = _engine(engine, settings)
+    """Label structures, with an engine's settings in JSON; give what went wrong with each.
+
+    What is finished of a structure is in the record of its job (`Record`) before the next thing
+    begins, and is not computed again.
+
+    Raises
+    ------
+    CuliError
+        If the engine cannot be used here, or the disk not be written: no structure is to blame.
+    """
+    found, calculator = _engine(engine, settings)
+    return [_outcome(job, found, calculator) for job in jobs]
+
+
+def _outcome(job: Job, engine: Engine, calculator: Calculator) -> Outcome:
+    """What becomes of one structure."""
+    if not job.folder:
+        with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+            return _outcome(job._replace(folder=scratch), engine, calculator)
+    record = Record(job, engine.digest)
+    record.begin()
+    calculator.directory = Path(job.folder, LABEL_FOLDER)
+    try:
+        if not record.has_label:
             atoms = job.start.atoms.copy()
             atoms.calc = calculator
-            label = Label(computed_labels(atoms), host, [], [])
-            for task in job.tasks:
-                frames, note = _TASKS[type(task)](task, job, found, calculator)
-                label.frames.extend(frames)
-                label.notes.extend([note] if note else [])
-            outcomes.append(label)
-        except Exception as error:  # an engine may fail in any way; the others go on
-            outcomes.append(CuliError(f"{type(error).__name__}: {error}"))
-    return outcomes
+            record.keep_label(computed_labels(atoms), _host())
+        for task in job.tasks:
+            if task.name not in record.tasks:
+                frames, note = _TASKS[type(task)](task, job, engine, calculator)
+                for frame in frames:
+                    check_finite(frame.atoms, f"a frame of {task.name}")
+                record.keep_task(task.name, frames, note)
+    except (SetupError, OutputError):
+        raise
+    except ImportError as error:
+        raise SetupError(
+            f"engine '{engine.name}' lacks a package ({error}): install it, then run the same "
+            "command again"
+        ) from error
+    except Exception as error:  # an engine may fail in any way; the others go on
+        if isinstance(error, OSError) and error.errno in _DISK:
+            raise OutputError(
+                f"cannot write {job.folder} ({error.strerror}): free some space or choose another "
+                "folder, then run the same command again"
+            ) from error
+        reason = str(error) if isinstance(error, CuliError) else f"{type(error).__name__}: {error}"
+        record.end(reason)
+    else:
+        record.end()
+    outcome = record.outcome
+    assert outcome is not None  # noqa: S101 (it just ended)
+    return outcome
+
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+def _host() -> str:
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 @lru_cache(maxsize=1)
 def _engine(name: str, settings: str) -> tuple[Engine, Calculator]:
     """One calculator a process: loading a model takes seconds."""
     engine = get_engine(name, json.loads(settings))
-    return engine, engine.calculator()
+    try:
+        return engine, engine.calculator()
+    except CuliError:
+        raise
+    except Exception as error:  # a package may fail in any way
+        raise SetupError(
+            f"engine '{name}' cannot be started here ({type(error).__name__}: {error}): mend it, "
+            "then run the same command again"
+        ) from error
 
 
 def _relaxation(task: Relaxation, job: Job, engine: Engine, calculator: Calculator) -> Found:
@@ -115,7 +126,12 @@ def _relaxation(task: Relaxation, job: Job, engine: Engine, calculator: Calculat
     return [_frame(job, frames[step], task, {"step": step}) for step in kept], ""
 
 
+_NO_MD = "one atom stays at rest: for MD, give cells of two or more"
+
+
 def _melt_quench(task: MeltQuench, job: Job, engine: Engine, calculator: Calculator) -> Found:
+    if len(job.start.atoms) < 2:
+        return [], _NO_MD
     result = melt_quench(
         job.start.atoms,
         engine.own_dynamics or calculator,
@@ -135,15 +151,19 @@ def _melt_quench(task: MeltQuench, job: Job, engine: Engine, calculator: Calcula
 def _sampling(task: Sampling, job: Job, engine: Engine, calculator: Calculator) -> Found:
     """Short MD at each temperature under stochastic velocity rescaling.
 
+    A killed one is made again from its beginning, its labels taken from the record.
     Bussi, Donadio, Parrinello, J. Chem. Phys. 126, 014101 (2007).
     """
+    if len(job.start.atoms) < 2:
+        return [], _NO_MD
     frames = []
     for temperature in task.temperatures:
         name = f"md-{job.start.uid}-{temperature:g}K"
         rng = np.random.default_rng(_seed(job, name))
         atoms = job.start.atoms.copy()
         atoms.set_constraint()
-        atoms.calc = calculator
+        record = Path(job.folder, task.name, f"{temperature:g}K.steps")
+        atoms.calc = Recorded(calculator, record, engine.digest)
         MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng, force_temp=True)
         Stationary(atoms)
         dynamics = Bussi(

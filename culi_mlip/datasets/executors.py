@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import getpass
 import hashlib
+import json
 import multiprocessing
 import os
-import pickle
 import shutil
 import subprocess
 import threading
@@ -129,7 +129,9 @@ def _begin(parent: int, threads: int) -> None:
 class SlurmExecutor(Executor):
     """Runs each call as one SLURM job, by executorlib.
 
-    A job outlives the process that submitted it: the same call finds it again, or its result.
+    A job outlives the process that submitted it: the same call finds it again, or its result. A
+    call is the same by the names and values in it, whatever the version of a package. One that
+    raised is made anew.
     What executorlib leaves open is settled here: a job that ends without a result (its time is
     up, its node died) raises `WorkerError` instead of being waited for without end, and what was
     to be a job never runs on the submit node.
@@ -157,7 +159,7 @@ class SlurmExecutor(Executor):
             from executorlib import SlurmClusterExecutor
         except ImportError as error:
             raise EngineError(
-                "jobs on SLURM need executorlib: pip install 'culi-mlip[slurm]'"
+                "jobs on SLURM need executorlib: pip install 'executorlib[cluster]'"
             ) from error
         self.folder = Path(folder).absolute() / "jobs"
         head, *rest = job_script.split("\n", 1)
@@ -174,7 +176,9 @@ class SlurmExecutor(Executor):
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
         """Submit a call as a job."""
-        name = f"label-{hashlib.sha256(pickle.dumps((fn, args, kwargs))).hexdigest()[:12]}"
+        content = json.dumps(_named([fn, args, kwargs]), sort_keys=True)
+        name = f"label-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+        self._drop_error(name)
         resources = {
             "cache_key": name,
             "cwd": str(self.folder / name),
@@ -240,6 +244,16 @@ class SlurmExecutor(Executor):
             with contextlib.suppress(InvalidStateError):
                 future.set_exception(BrokenExecutor("SLURM did not take a job: see above"))
 
+    def _drop_error(self, name: str) -> None:
+        """Forget a call that raised in an earlier process, as its reason may be mended."""
+        from executorlib.standalone.hdf import get_output
+
+        result = self.folder / f"{name}_o.h5"
+        with contextlib.suppress(OSError):
+            if result.exists() and get_output(str(result))[:2] == (True, False):
+                result.unlink()
+                (self.folder / f"{name}_i.h5").unlink(missing_ok=True)
+
     def _number(self, name: str) -> int | None:
         from executorlib.standalone.hdf import get_queue_id
 
@@ -247,6 +261,17 @@ class SlurmExecutor(Executor):
             number: int | None = get_queue_id(str(self.folder / f"{name}_i.h5"))
             return number
         return None
+
+
+def _named(value: Any) -> Any:
+    """What identifies a call's part, in plain values: its `identity`, if it has one."""
+    if hasattr(value, "identity"):
+        return value.identity
+    if isinstance(value, dict):
+        return {key: _named(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_named(part) for part in value]
+    return value.__qualname__ if callable(value) else value
 
 
 def _check_script(job_script: str) -> None:

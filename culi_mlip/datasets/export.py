@@ -81,7 +81,8 @@ def label_engines(
         reasons = Counter(store.failures().values()).most_common(1)
         raise DatasetError(
             f"none of the {len(store)} structures is labelled "
-            f"({reasons[0][0] if reasons else 'none failed'}): mend the recipe"
+            f"({reasons[0][0] if reasons else 'none failed'}): mend the reason, then label them "
+            "again with --retry-failed, or change the recipe"
         )
     described = store.engines
     names = ", ".join(

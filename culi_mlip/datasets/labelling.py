@@ -9,10 +9,14 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from pathlib import Path
 from typing import Any
 
-from culi_mlip.datasets.computations import Job, Label, Outcome, attempt
+import numpy as np
+
+from culi_mlip.datasets.computations import attempt
 from culi_mlip.datasets.executors import WorkerError
+from culi_mlip.datasets.jobs import LABEL_FOLDER, Job, Label, Outcome, Record
 from culi_mlip.datasets.recipe import Task, tasks_of
 from culi_mlip.datasets.store import Store
+from culi_mlip.errors import CuliError, EngineError
 from culi_mlip.reference import Engine
 
 DEATHS = 3
@@ -36,8 +40,9 @@ def label_pending(
     """Label every pending structure of a store, and compute what its kind asks for.
 
     A structure's label and the frames of its tasks enter the store together. Structures that a
-    killed process left running wait again. A failure is stored with its reason and stops nothing;
-    what `DEATHS` workers died over, without having written more, is a failure too.
+    killed process left running wait again; what was finished of them is not computed again. A
+    failure is stored with its reason and stops nothing; what `DEATHS` workers died over, without
+    having written more, is a failure too.
 
     Parameters
     ----------
@@ -61,28 +66,15 @@ def label_pending(
 
     Raises
     ------
+    CuliError
+        If the engine cannot be used where it is to compute, or the disk not be written. No
+        structure is to blame: those that are not finished wait again.
     concurrent.futures.BrokenExecutor
-        If a worker died and took the executor with it. Its structures wait again: call with a
-        new one.
+        If a worker died and took the executor with it. What is finished is stored, the rest waits
+        again: call with a new one.
     """
     store.release()
-    settings = engine.settings.model_dump_json()
-    n_finished, n_all = 0, store.count("pending")
-    runs = store.path.parent.absolute() / "runs"
-    sizes: dict[int, tuple[Path, int]] = {}  # of the files of what is under way, at its start
-
-    def has_advanced(row_id: int) -> bool:
-        folder, size = sizes[row_id]
-        return _size(folder) > size
-
-    def submit(row_ids: Sequence[int]) -> Future[list[Outcome]]:
-        store.start(row_ids)
-        starts = [store.entry(row_id) for row_id in row_ids]
-        for row_id, start in zip(row_ids, starts, strict=True):
-            sizes[row_id] = runs / start.uid, _size(runs / start.uid)
-        jobs = [Job(s, tasks_of(s, tasks), str(runs / s.uid), seed) for s in starts]
-        return (executor or _Here()).submit(attempt, engine.name, settings, jobs)
-
+    work = _Work(store, engine, tasks, seed, executor or _Here(), progress)
     while deaths := store.pending():
         # Whose worker died too often is tried alone: others may have been the cause.
         chosen = [row_id for row_id in deaths if deaths[row_id] < DEATHS]
@@ -91,45 +83,124 @@ def label_pending(
         if is_alone:
             chosen = list(deaths)[:1]
         try:
-            for row_id, outcome in _outcomes(submit, chosen, room if executor else 1, per_call):
-                if isinstance(outcome, Label):
-                    with store.transaction():
-                        store.label(
-                            row_id,
-                            outcome.results,
-                            engine,
-                            host=outcome.host,
-                            note="; ".join(outcome.notes),
-                        )
-                        store.add(outcome.frames, engine)
-                elif isinstance(outcome, WorkerError) and not is_alone:
-                    store.release([row_id], died=not has_advanced(row_id))
+            for row_ids, outcomes in _calls(work.submit, chosen, room if executor else 1, per_call):
+                if isinstance(outcomes, WorkerError):
+                    work.give_up(row_ids, outcomes, is_alone=is_alone)
                     continue
-                else:
-                    store.fail(row_id, str(outcome) or type(outcome).__name__)
-                n_finished += 1
-                if progress:
-                    progress(n_finished, n_all)
-        except BrokenExecutor as error:
-            if is_alone:
-                store.fail(chosen[0], f"its worker died {DEATHS + 1} times ({error})")
-            store.release([row_id for row_id in store.running() if has_advanced(row_id)])
-            store.release(died=True)
+                for row_id, outcome in zip(row_ids, outcomes, strict=True):
+                    work.settle(row_id, outcome)
+        except (BrokenExecutor, CuliError) as error:
+            work.give_up_all(error, is_alone=is_alone)
             raise
 
 
-def _size(folder: Path) -> int:
-    """Bytes of the files below a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+class _Work:
+    """Calls of one run, and what becomes of their structures in the store."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        tasks: Sequence[Task],
+        seed: int,
+        executor: Executor,
+        progress: Progress | None,
+    ) -> None:
+        self.store, self.engine, self.tasks, self.seed = store, engine, tasks, seed
+        self.executor, self.progress = executor, progress
+        self.settings = engine.settings.model_dump_json()
+        self.folder = store.path.parent.absolute() / "runs"
+        self.n_finished, self.n_all = 0, store.count("pending")
+        self._jobs: dict[int, Job] = {}
+        self._sizes: dict[int, int] = {}  # of what each had written before
+        self._calls: dict[int, tuple[int, ...]] = {}
+
+    def submit(self, row_ids: Sequence[int]) -> Future[list[Outcome]]:
+        """Have structures labelled by one call."""
+        self.store.start(row_ids)
+        for row_id in row_ids:
+            start = self.store.entry(row_id)
+            folder = str(self.folder / start.uid)
+            job = Job(start, tasks_of(start, self.tasks), folder, self.seed)
+            self._jobs[row_id], self._calls[row_id] = job, tuple(row_ids)
+            self._sizes[row_id] = _size(job)
+            self._record(row_id).await_worker()
+        jobs = [self._jobs[row_id] for row_id in row_ids]
+        return self.executor.submit(attempt, self.engine.name, self.settings, jobs)
+
+    def settle(self, row_id: int, outcome: Outcome) -> None:
+        """Store what became of a structure."""
+        if isinstance(outcome, Label) and (wrong := _not_finite(outcome)):
+            outcome = EngineError(f"{wrong} is NaN or infinite")
+        if isinstance(outcome, Label):
+            note = "; ".join(outcome.notes)
+            with self.store.transaction():
+                self.store.label(row_id, outcome.results, self.engine, host=outcome.host, note=note)
+                self.store.add(outcome.frames, self.engine)
+        else:
+            self.store.fail(row_id, str(outcome) or type(outcome).__name__)
+        self._record(row_id).settle()
+        self.n_finished += 1
+        if self.progress:
+            self.progress(self.n_finished, self.n_all)
+
+    def give_up(self, row_ids: Sequence[int], error: BaseException, *, is_alone: bool) -> None:
+        """Store what a call had finished that ended early, and let the rest wait again.
+
+        A worker died over the structure that it had begun, unless that had advanced.
+        """
+        records = {row_id: self._record(row_id) for row_id in row_ids}
+        has_begun = {row_id for row_id, record in records.items() if record.is_begun}
+        for row_id, record in records.items():
+            if row_id in has_begun and record.outcome is not None:
+                self.settle(row_id, record.outcome)
+                continue
+            died = isinstance(error, BrokenExecutor | WorkerError)
+            died &= row_id in has_begun or not has_begun
+            died &= _size(self._jobs[row_id]) <= self._sizes[row_id]
+            if died and is_alone:
+                reason = f"its worker died {DEATHS + 1} times ({error})"
+                self.settle(row_id, EngineError(reason))
+            else:
+                self.store.release([row_id], died=died)
+
+    def give_up_all(self, error: BaseException, *, is_alone: bool) -> None:
+        """Give all calls up that are under way."""
+        running = set(self.store.running())
+        for row_ids in {self._calls[row_id] for row_id in running}:
+            left = [row_id for row_id in row_ids if row_id in running]
+            self.give_up(left, error, is_alone=is_alone)
+
+    def _record(self, row_id: int) -> Record:
+        return Record(self._jobs[row_id], self.engine.digest)
 
 
-def _outcomes(
+def _size(job: Job) -> int:
+    """Bytes of what tasks have written so far; an engine begins a label anew."""
+    folder = Path(job.folder)
+    files = (file for file in folder.rglob("*") if file.is_file())
+    label = folder / LABEL_FOLDER
+    return sum(file.stat().st_size for file in files if not file.is_relative_to(label))
+
+
+def _not_finite(label: Label) -> str:
+    """Say what is NaN or infinite in a label and its frames, if anything is."""
+    arrays = dict(label.results)
+    for n, frame in enumerate(label.frames):
+        arrays[f"positions of frame {n}"] = frame.atoms.positions
+        arrays[f"cell of frame {n}"] = frame.atoms.cell.array
+        arrays |= {f"{key} of frame {n}": value for key, value in frame.results.items()}
+    wrong = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    return wrong[0] if wrong else ""
+
+
+def _calls(
     submit: Callable[[Sequence[int]], Future[list[Outcome]]],
     row_ids: Sequence[int],
     room: int,
     per_call: int,
-) -> Iterator[tuple[int, Outcome]]:
-    """Yield each structure with what became of it, as calls end; `room` of them are under way."""
+) -> Iterator[tuple[list[int], list[Outcome] | WorkerError]]:
+    """Yield the structures of each call with what became of them; `room` calls are under way."""
     waiting = deque(row_ids)
     running: dict[Future[list[Outcome]], list[int]] = {}
     while waiting or running:
@@ -140,10 +211,9 @@ def _outcomes(
         for future in done:
             chosen = running.pop(future)
             try:
-                outcomes = future.result()
+                yield chosen, future.result()
             except WorkerError as error:
-                outcomes = [error] * len(chosen)
-            yield from zip(chosen, outcomes, strict=True)
+                yield chosen, error
 
 
 class _Here(Executor):

@@ -13,6 +13,7 @@ import ase.db
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import chemical_symbols
 
 from culi_mlip.errors import DatasetError, OutputError
 from culi_mlip.reference import Engine
@@ -147,6 +148,16 @@ class Store:
         )
         with self._errors():
             return {row_id: int(deaths) for row_id, deaths in self._sql(query)}
+
+    def waiting_symbols(self) -> set[str]:
+        """Return the elements of structures that are pending or were left running."""
+        query = (
+            "SELECT DISTINCT species.Z FROM species JOIN text_key_values AS states "
+            "INDEXED BY culi_text ON states.id = species.id AND states.key = 'status' "
+            "WHERE states.value IN ('pending', 'running')"
+        )
+        with self._errors():
+            return {chemical_symbols[number] for (number,) in self._sql(query)}
 
     def entry(self, row_id: int) -> Entry:
         """Return one structure, without labels."""
@@ -406,8 +417,18 @@ _OF_STATE = "SELECT id FROM text_key_values WHERE key = 'status' AND value = ?"
 
 
 def labelled(atoms: Atoms, results: Mapping[str, Any]) -> Atoms:
-    """Return a bare copy of `atoms` that carries the labels."""
+    """Return a bare copy of `atoms` that carries the labels.
+
+    Raises
+    ------
+    DatasetError
+        If a label, or what it is of, is NaN or infinite.
+    """
     copy = _bare(atoms)
+    numbers = {"positions": atoms.positions, "cell": atoms.cell.array, **results}
+    for name in ("positions", "cell", *LABELS):
+        if name in numbers and not np.isfinite(numbers[name]).all():
+            raise DatasetError(f"the {name} of {atoms.get_chemical_formula()} has NaN or infinity")
     copy.calc = SinglePointCalculator(copy, **{k: results[k] for k in LABELS if k in results})
     return copy
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from ase.calculators.calculator import Calculator
 
 from culi_mlip.configuration import Configuration
-from culi_mlip.errors import EngineError
+from culi_mlip.errors import SetupError
+from culi_mlip.reference.cells import only_right_handed
 
 TITLE = "CHGNet's r2SCAN model"
 
@@ -34,16 +35,12 @@ def make(settings: CHGNetSettings) -> Calculator:
 
     Raises
     ------
-    EngineError
+    SetupError
         If chgnet is not installed.
     """
-    try:
-        from chgnet.model.dynamics import CHGNetCalculator
-        from chgnet.model.model import CHGNet
-    except ImportError as error:
-        raise EngineError(
-            "engine 'chgnet' needs chgnet: install it with pip install 'culi-mlip[foundation]'"
-        ) from error
+    check(settings)
+    from chgnet.model.dynamics import CHGNetCalculator
+    from chgnet.model.model import CHGNet
 
     class SinglePrecisionCHGNet(CHGNetCalculator):
         """CHGNet in the precision of its weights."""
@@ -56,7 +53,24 @@ def make(settings: CHGNetSettings) -> Calculator:
     # chgnet announces itself by print
     with contextlib.redirect_stdout(io.StringIO()), _single_precision():
         model = CHGNet.load(model_name=settings.model, use_device="cpu", verbose=False)
-        return SinglePrecisionCHGNet(model=model, use_device="cpu")
+        # left-handed cells would reverse its stress
+        return only_right_handed(SinglePrecisionCHGNet(model=model, use_device="cpu"))
+
+
+def check(settings: CHGNetSettings, symbols: Iterable[str] = ()) -> None:
+    """Check that chgnet is installed.
+
+    Raises
+    ------
+    SetupError
+        If it is not.
+    """
+    try:
+        import chgnet.model.dynamics  # noqa: F401
+    except ImportError as error:
+        raise SetupError(
+            f"engine 'chgnet' needs chgnet ({error}): install it with pip install chgnet"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from ase.units import Rydberg
 from pydantic import Field
 
 from culi_mlip.configuration import Configuration
-from culi_mlip.errors import EngineError
+from culi_mlip.errors import EngineError, SetupError
+from culi_mlip.reference.cells import repeated
 from culi_mlip.reference.kpoints import kpoint_mesh
 
 TITLE = "CP2K"
@@ -134,17 +136,28 @@ def make(settings: Cp2kSettings) -> CP2K:
 
     Raises
     ------
-    EngineError
+    SetupError
         If there is no CP2K.
+    """
+    check(settings)
+    return StructureCp2k(settings, folder=f"cp2k-{socket.gethostname()}-{os.getpid()}")
+
+
+def check(settings: Cp2kSettings, symbols: Iterable[str] = ()) -> None:
+    """Check that there is CP2K.
+
+    Raises
+    ------
+    SetupError
+        If there is not.
     """
     command = cfg.get("ASE_CP2K_COMMAND", "cp2k.psmp -s")
     words = [word for word in shlex.split(command) if "=" not in word and word != "env"]
     if not words or shutil.which(words[0]) is None:
-        raise EngineError(
+        raise SetupError(
             f"engine 'cp2k' needs CP2K, there is no '{command}': install it (Debian: cp2k), or "
             "name its shell in ASE_CP2K_COMMAND"
         )
-    return StructureCp2k(settings, folder=f"cp2k-{socket.gethostname()}-{os.getpid()}")
 
 
 class StructureCp2k(CP2K):
@@ -161,12 +174,13 @@ class StructureCp2k(CP2K):
         Where CP2K writes.
     """
 
+    label = ""  # ASE's property would put the folder before it
+
     def __init__(self, settings: Cp2kSettings, folder: str = "cp2k") -> None:
         self.cp2k_settings = settings
-        self.output = Path(folder, "cp2k.out").absolute()
-        self.output.parent.mkdir(parents=True, exist_ok=True)
         super().__init__(
-            label=f"{folder}/cp2k",  # CP2K cuts long paths off
+            label="cp2k",
+            directory=folder,
             cutoff=settings.cutoff * Rydberg,
             max_scf=settings.electronic_steps,
             xc=None,
@@ -175,6 +189,9 @@ class StructureCp2k(CP2K):
             basis_set_file=settings.basis_set_file,
             potential_file=settings.potential_file,
         )
+        self.close()
+        self.label = "cp2k"  # CP2K cuts long paths off: it runs in the folder
+        self._program = self.command
 
     def calculate(
         self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = ()
@@ -188,26 +205,26 @@ class StructureCp2k(CP2K):
             up to zero, or CP2K stops.
         """
         structure = atoms if atoms is not None else self.atoms
-        periodic = structure.copy()
-        periodic.pbc = True
-        self._release_force_env()
+        periodic = repeated(structure)
         self.parameters["inp"] = input_text(self.cp2k_settings, periodic)
-        start = self.output.stat().st_size if self.output.exists() else 0
+        output = Path(self.directory, "cp2k.out").absolute()
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.unlink(missing_ok=True)  # one that was left running writes to the old file
+        self.command = f"cd {shlex.quote(str(output.parent))} && {self._program}"
         try:
-            super().calculate(periodic, properties, ["numbers", "cell", "positions"])
-        except (AssertionError, OSError, ValueError) as error:
             self.close()
-            raise EngineError(f"CP2K stopped: see {self.output}") from error
+            super().calculate(periodic, properties, ["numbers", "cell", "positions"])
+        except (AssertionError, OSError, RuntimeError, ValueError) as error:
+            self.close()
+            raise EngineError(f"CP2K stopped: see {output}") from error
         finally:
             self.atoms = structure.copy()
-        with self.output.open(errors="replace") as lines:
-            lines.seek(start)
-            if "SCF run NOT converged" in lines.read():
-                self.results = {}
-                raise EngineError(
-                    f"CP2K's electrons did not converge in {self.cp2k_settings.electronic_steps} "
-                    f"steps: see {self.output}"
-                )
+        if "SCF run NOT converged" in output.read_text(errors="replace"):
+            self.results = {}
+            raise EngineError(
+                f"CP2K's electrons did not converge in {self.cp2k_settings.electronic_steps} "
+                f"steps: see {output}"
+            )
         net = float(np.linalg.norm(self.results["forces"].mean(axis=0)))
         if net > self.cp2k_settings.net_force:
             self.results = {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from culi_mlip.reference import (
     vasp_calculator,
     vasp_trajectories,
 )
+from culi_mlip.reference.recording import Recorded
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,33 @@ class Engine:
     is_dft: bool
     settings: Configuration
 
-    def calculator(self) -> Calculator:
-        """Return a new ASE calculator (energy in eV, forces in eV/Å, stress in eV/Å³)."""
-        return ENGINES[self.name].make(self.settings)
+    def calculator(self, folder: str | os.PathLike[str] | None = None) -> Calculator:
+        """Return a new ASE calculator (energy in eV, forces in eV/Å, stress in eV/Å³).
+
+        Parameters
+        ----------
+        folder
+            Where it writes, if it writes files; by default one of its own below this one.
+
+        Raises
+        ------
+        SetupError
+            If the engine lacks something on this machine.
+        """
+        calculator = ENGINES[self.name].make(self.settings)
+        if folder is not None:
+            calculator.directory = Path(folder)
+        return calculator
+
+    def check(self, symbols: Iterable[str] = ()) -> None:
+        """Check that the engine can label structures of these elements on this machine.
+
+        Raises
+        ------
+        SetupError
+            If its package, program, or data of an element are missing.
+        """
+        ENGINES[self.name].check(self.settings, symbols)
 
     @property
     def own_dynamics(self) -> Callable[..., list[Atoms]] | None:
@@ -76,7 +102,7 @@ class Engine:
         atoms
             The structure; its constraints are obeyed.
         folder
-            For the engine's files. VASP continues what it finds there.
+            For the engine's files and the steps: what a killed run left there is continued.
         force
             Largest force on an atom at the end, eV/Å; by default the paper's.
         steps
@@ -99,8 +125,8 @@ class Engine:
         own = ENGINES[self.name].relax
         if own:
             return own(self.settings, atoms, folder, force=force, steps=steps, progress=progress)
-        calculator = calculator or self.calculator()
-        return relaxation.relax(atoms, calculator, force=force, steps=steps, progress=progress)
+        recorded = Recorded(calculator or self.calculator(folder), folder / "steps", self.digest)
+        return relaxation.relax(atoms, recorded, force=force, steps=steps, progress=progress)
 
     @property
     def digest(self) -> str:
@@ -123,13 +149,18 @@ class _Registered:
     make: Callable[[Any], Calculator]
     relax: Callable[..., list[Atoms]] | None = None
     molecular_dynamics: Callable[..., list[Atoms]] | None = None
+    check: Callable[[Any, Iterable[str]], None] = lambda settings, symbols: None
 
 
 ENGINES: Mapping[str, _Registered] = {
-    "ase": _Registered(any_ase.TITLE, False, any_ase.AseSettings, any_ase.make),
-    "chgnet": _Registered(chgnet.TITLE, False, chgnet.CHGNetSettings, chgnet.make),
-    "cp2k": _Registered(cp2k.TITLE, True, cp2k.Cp2kSettings, cp2k.make),
-    "gpaw": _Registered(gpaw.TITLE, True, gpaw.GpawSettings, gpaw.make),
+    "ase": _Registered(
+        any_ase.TITLE, False, any_ase.AseSettings, any_ase.make, check=any_ase.check
+    ),
+    "chgnet": _Registered(
+        chgnet.TITLE, False, chgnet.CHGNetSettings, chgnet.make, check=chgnet.check
+    ),
+    "cp2k": _Registered(cp2k.TITLE, True, cp2k.Cp2kSettings, cp2k.make, check=cp2k.check),
+    "gpaw": _Registered(gpaw.TITLE, True, gpaw.GpawSettings, gpaw.make, check=gpaw.check),
     "vasp": _Registered(
         vasp.TITLE,
         True,
@@ -137,6 +168,7 @@ ENGINES: Mapping[str, _Registered] = {
         vasp_calculator.make,
         vasp_trajectories.relax,
         vasp_trajectories.molecular_dynamics,
+        vasp_calculator.check,
     ),
     "emt": _Registered(emt.TITLE, False, emt.EMTSettings, emt.make),
 }

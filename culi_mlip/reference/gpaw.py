@@ -6,6 +6,7 @@ import os
 import socket
 import warnings
 from argparse import ArgumentParser
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,8 @@ from ase.calculators.calculator import Calculator
 from pydantic import Field
 
 from culi_mlip.configuration import Configuration
-from culi_mlip.errors import EngineError
+from culi_mlip.errors import EngineError, SetupError
+from culi_mlip.reference.cells import repeated
 from culi_mlip.reference.kpoints import kpoint_mesh
 
 TITLE = "GPAW"
@@ -63,26 +65,47 @@ def make(settings: GpawSettings) -> Calculator:
 
     Raises
     ------
-    EngineError
-        If there is no GPAW, or its libxc cannot do without FHC, the check that the Fermi hole's
-        curvature is positive: |∇n|² ≤ 8nτ, which densities of PAW break. Slabs diverge with it.
+    SetupError
+        If there is no GPAW that can do r2SCAN; see `check`.
+    """
+    check(settings)
+    return StructureGpaw(settings, f"gpaw-{socket.gethostname()}-{os.getpid()}")
+
+
+def check(settings: GpawSettings, symbols: Iterable[str] = ()) -> None:
+    """Check that GPAW can label structures of some elements here.
+
+    Raises
+    ------
+    SetupError
+        If there is no GPAW, no atomic data of an element, or GPAW's libxc cannot do without FHC,
+        the check that the Fermi hole's curvature is positive: |∇n|² ≤ 8nτ, which densities of PAW
+        break. Slabs diverge with it.
     """
     try:
+        from gpaw.setup_data import search_for_file
         from gpaw.xc.libxc import LibXC
 
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="libxc should be compiled")
             LibXC(FUNCTIONAL)
     except ImportError as error:
-        raise EngineError(
+        raise SetupError(
             f"engine 'gpaw' needs GPAW ({error}): compile it by make gpaw, as docs/labels.md says"
         ) from error
     except (NameError, UserWarning) as error:  # no libxc, or one whose FHC stays on
-        raise EngineError(
+        raise SetupError(
             "engine 'gpaw' needs a GPAW that was compiled with libxc 7 (slabs diverge by r2SCAN "
             "with older ones): compile it again by make gpaw, as docs/labels.md says"
         ) from error
-    return StructureGpaw(settings, Path(f"gpaw-{socket.gethostname()}-{os.getpid()}"))
+    for symbol in sorted(set(symbols) - set(settings.semicore)):
+        try:
+            search_for_file(f"{symbol}.PBE")
+        except FileNotFoundError as error:
+            raise SetupError(
+                f"GPAW has no atomic data of {symbol} (PBE): pip install gpaw-data, or set "
+                "GPAW_SETUP_PATH to a folder that has them"
+            ) from error
 
 
 _SMEARINGS: dict[str, dict[str, Any]] = {
@@ -138,9 +161,9 @@ class StructureGpaw(Calculator):
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
 
-    def __init__(self, settings: GpawSettings, folder: Path) -> None:
-        super().__init__()
-        self.gpaw_settings, self.folder = settings, folder.absolute()
+    def __init__(self, settings: GpawSettings, folder: str) -> None:
+        super().__init__(directory=folder)
+        self.gpaw_settings = settings
 
     def calculate(
         self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = ()
@@ -156,10 +179,9 @@ class StructureGpaw(Calculator):
 
         super().calculate(atoms, properties, system_changes)
         settings = self.gpaw_settings
-        self.folder.mkdir(parents=True, exist_ok=True)
-        output = self.folder / "gpaw.txt"
-        periodic = self.atoms.copy()
-        periodic.pbc = True
+        periodic = repeated(self.atoms)
+        output = Path(self.directory, "gpaw.txt").absolute()
+        output.parent.mkdir(parents=True, exist_ok=True)
         periodic.calc = GPAW(
             mode=PW(settings.cutoff),
             xc=FUNCTIONAL,
@@ -186,4 +208,4 @@ class StructureGpaw(Calculator):
         except (AssertionError, ValueError) as error:  # NaN among the electrons' energies
             raise EngineError(f"GPAW's electrons diverged: see {output}") from error
         except FileNotFoundError as error:
-            raise EngineError(f"GPAW has no atomic data: {error}") from error
+            raise SetupError(f"GPAW has no atomic data: {error}") from error

@@ -28,10 +28,27 @@ def vacuum_axes(atoms: Atoms) -> list[int]:
     heights = atoms.cell.volume / np.linalg.norm(
         [np.cross(atoms.cell[(i + 1) % 3], atoms.cell[(i + 2) % 3]) for i in range(3)], axis=1
     )
-    found = []
-    for axis, height in enumerate(heights):
-        places = np.sort(atoms.get_scaled_positions()[:, axis])
-        gaps = np.diff([*places, places[0] + 1])
-        if gaps.max() * height >= MIN_VACUUM:
-            found.append(axis)
-    return found
+    widths = [1 - occupied(atoms, axis)[1] for axis in range(3)]
+    return [i for i in range(3) if widths[i] * heights[i] >= MIN_VACUUM]
+
+
+def occupied(atoms: Atoms, axis: int) -> tuple[float, float]:
+    """Return centre and width of what the atoms fill along a cell vector, wherever it is cut.
+
+    Parameters
+    ----------
+    atoms
+        A structure, taken as periodic.
+    axis
+        Number of the cell vector.
+
+    Returns
+    -------
+    centre, width
+        In parts of the vector, the centre from 0 to 1.
+    """
+    places = np.sort(np.linalg.solve(atoms.cell.T, atoms.positions.T)[axis] % 1)
+    gaps = np.diff([*places, places[0] + 1])
+    last = int(gaps.argmax())
+    width = 1 - float(gaps[last])
+    return float(places[last] - width / 2) % 1, width

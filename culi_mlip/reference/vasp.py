@@ -11,14 +11,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.vasp import Vasp
 from ase.config import cfg
 from pydantic import Field
 
 from culi_mlip.configuration import Configuration
-from culi_mlip.errors import EngineError
-from culi_mlip.reference.kpoints import kpoint_mesh, vacuum_axes
+from culi_mlip.errors import SetupError
+from culi_mlip.reference.kpoints import kpoint_mesh, occupied, vacuum_axes
 
 TITLE = "VASP"
 
@@ -50,7 +51,7 @@ class VaspSettings(Configuration):
     potential_version
         Release of the PBE potentials.
     dipole_correction
-        LDIPOL along a slab's normal.
+        LDIPOL along the one cell vector with vacuum; see `dipole_centre`.
     symmetry
         ISYM; the paper relaxes without symmetry.
     cores_per_band, kpoint_groups
@@ -177,56 +178,119 @@ def incar_values(settings: VaspSettings) -> dict[str, Any]:
 def structure_values(settings: VaspSettings, atoms: Atoms) -> dict[str, Any]:
     """Return the arguments of ASE's calculator that follow the structure.
 
-    Raises
-    ------
-    EngineError
-        If there is vacuum along the first or second cell vector alone.
+    Parameters
+    ----------
+    settings
+        Of the engine.
+    atoms
+        The structure as VASP repeats it.
     """
     axes = vacuum_axes(atoms)
-    if axes not in ([], [2], [0, 1, 2]):
-        names = " and ".join("abc"[axis] for axis in axes)
-        raise EngineError(
-            f"{atoms.get_chemical_formula()} has vacuum along {names}: turn a slab so that its "
-            "normal is c"
-        )
     values: dict[str, Any] = {"kpts": kpoint_mesh(atoms, settings.kpoint_length)}
     values |= dict.fromkeys(("idipol", "ldipol", "dipol"))  # not those of the structure before
-    if axes == [2] and settings.dipole_correction:
-        centre = atoms.get_center_of_mass(scaled=True)
-        values |= {"idipol": 3, "ldipol": True, "dipol": [round(float(x), 6) for x in centre]}
+    if len(axes) == 1 and settings.dipole_correction:
+        (axis,) = axes
+        centre = [round(x % 1, 6) % 1 for x in dipole_centre(atoms, axis)]
+        values |= {"idipol": axis + 1, "ldipol": True, "dipol": centre}
     return values
 
 
-def check_installation(settings: VaspSettings, symbols: Iterable[str]) -> None:
-    """Check that ASE's configuration names a command and the pseudopotentials.
+def dipole_centre(atoms: Atoms, axis: int) -> list[float]:
+    """Return the centre of mass in parts of the cell vectors, wherever the cell cuts the slab.
+
+    Half a cell from it VASP's potential jumps, which must be well within the vacuum: next to a
+    thick film of a light element, the centre is moved towards the middle of what the atoms fill.
+
+    Parameters
+    ----------
+    atoms
+        A slab, taken as periodic.
+    axis
+        Number of the cell vector along which there is vacuum.
+    """
+    middle, width = occupied(atoms, axis)
+    places = atoms.get_scaled_positions(wrap=False)
+    from_middle = (places[:, axis] - middle + 0.5) % 1 - 0.5
+    offset = float(np.average(from_middle, weights=atoms.get_masses()))
+    room = (1 - width) / 4
+    centre = np.average(places, axis=0, weights=atoms.get_masses())
+    centre[axis] = middle + np.clip(offset, -room, room)
+    return [float(x) for x in centre]
+
+
+_LAUNCHERS = {"aprun", "env", "ibrun", "jsrun", "mpiexec", "mpiexec.hydra", "mpirun", "nice"}
+_LAUNCHERS |= {"orterun", "srun", "time"}
+
+
+def check_installation(settings: VaspSettings, symbols: Iterable[str] = ()) -> None:
+    """Check that ASE's configuration names a command, and whole pseudopotentials of elements.
 
     Raises
     ------
-    EngineError
+    SetupError
         If it does not.
     """
-    command = next((cfg[name] for name in Vasp.env_commands if name in cfg), None)
-    if command is None:
-        raise EngineError(
+    name = next((name for name in Vasp.env_commands if cfg.get(name, "").strip()), None)
+    if name is None:
+        raise SetupError(
             "no command for VASP: set ASE_VASP_COMMAND, such as 'mpirun -n 32 vasp_std', in the "
             "environment or in ASE's configuration file"
         )
-    program = shlex.split(command)[0]
-    if shutil.which(program) is None:
-        raise EngineError(
-            f"VASP's command '{command}' cannot be run, as there is no {program}: mend "
-            "ASE_VASP_COMMAND"
-        )
+    if name != "VASP_SCRIPT":  # that one is read by Python
+        _check_command(cfg[name])
+    check_potentials(settings, symbols)
+
+
+def check_potentials(settings: VaspSettings, symbols: Iterable[str] = ()) -> None:
+    """Check that ASE's configuration names whole pseudopotentials of elements.
+
+    Raises
+    ------
+    SetupError
+        If it does not.
+    """
     if "VASP_PP_PATH" not in cfg:
-        raise EngineError(
+        raise SetupError(
             "no pseudopotentials for VASP: set VASP_PP_PATH to the folder that holds "
             f"potpaw_PBE.{settings.potential_version}"
         )
     folder = Path(cfg["VASP_PP_PATH"]) / f"potpaw_PBE.{settings.potential_version}"
-    for symbol in symbols:
-        potcar = folder / settings.potentials.get(symbol, symbol) / "POTCAR"
-        if not potcar.exists() and not potcar.with_suffix(".Z").exists():
-            raise EngineError(
-                f"no pseudopotential {potcar}: VASP_PP_PATH is to hold the PAW set "
-                f"potpaw_PBE.{settings.potential_version}"
-            )
+    for symbol in sorted(symbols):
+        _check_potential(folder / settings.potentials.get(symbol, symbol) / "POTCAR")
+
+
+def _check_command(command: str) -> None:
+    """Check that there is a program, and one for a launcher to start."""
+    try:
+        program, *others = shlex.split(command)
+    except ValueError as error:
+        raise SetupError(
+            f"VASP's command '{command}' cannot be read ({error}): mend ASE_VASP_COMMAND"
+        ) from error
+    lacking = "" if shutil.which(program) else program
+    if not lacking and Path(program).name in _LAUNCHERS and not any(map(shutil.which, others)):
+        lacking = others[-1] if others else "program to start"
+    if lacking:
+        raise SetupError(
+            f"VASP's command '{command}' cannot be run, as there is no {lacking}: mend "
+            "ASE_VASP_COMMAND"
+        )
+
+
+def _check_potential(potcar: Path) -> None:
+    """Check that a pseudopotential is there, with its head and its last line."""
+    packed = potcar.with_name("POTCAR.Z")
+    if not potcar.exists() and packed.exists():
+        return  # ASE unpacks it
+    try:
+        text = potcar.read_text(errors="replace")
+    except OSError as error:
+        raise SetupError(
+            f"no pseudopotential {potcar}: VASP_PP_PATH is to hold the PAW set "
+            f"{potcar.parent.parent.name}"
+        ) from error
+    if "TITEL" not in text or "End of Dataset" not in text[-200:]:
+        raise SetupError(
+            f"the pseudopotential {potcar} is not complete, as TITEL or its last line, End of "
+            "Dataset, is missing: copy it again"
+        )

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.geometry import find_mic
 from ase.io.vasp import read_vasp as read_poscar
 
 from culi_mlip.errors import EngineError, LabelError
-from culi_mlip.reference.vasp import (
-    VaspSettings,
-    check_installation,
-    md_values,
-    relaxation_values,
-)
-from culi_mlip.reference.vasp_calculator import StructureVasp
+from culi_mlip.reference.vasp import VaspSettings, md_values, relaxation_values
+from culi_mlip.reference.vasp_calculator import StructureVasp, end_left
 from culi_mlip.reference.vasp_outputs import VaspRun, accepted_frames, read_vasp
 
 Progress = Callable[[int, int], None]
@@ -148,7 +143,7 @@ class _Legs:
         self.settings, self.atoms, self.folder = settings, atoms.copy(), folder
         self.frames: list[Atoms] = []
         self._n = self._failures = 0
-        _end_processes(folder)
+        end_left(folder)
         while self._read(self.next_folder):
             pass
 
@@ -165,7 +160,6 @@ class _Legs:
         EngineError
             If VASP makes no step or fails too often, or ASE's configuration lacks something.
         """
-        check_installation(self.settings, set(self.atoms.symbols))
         leg = self.next_folder
         problem = f"VASP made no step in {leg.absolute()}"
         try:
@@ -194,8 +188,9 @@ class _Legs:
         calculator = self._calculator(leg, {})
         calculator.initialize(self.atoms)
         back = calculator.resort
-        self.frames += [self._labelled(run, n, back) for n in range(len(run.frames))]
-        self.atoms.positions = last.positions[back]
+        for n in range(len(run.frames)):
+            self.frames.append(self._labelled(run, n, back))
+        self.atoms.positions = _beside(last.positions[back], self.frames[-1])
         if is_md:
             self.atoms.set_momenta(last.get_momenta()[back])
             self.frames[-1].set_momenta(self.atoms.get_momenta())
@@ -206,7 +201,8 @@ class _Legs:
         """A step in the order and with the constraints of the structure."""
         frame = self.atoms.copy()
         frame.arrays.pop("momenta", None)  # of the leg's beginning; VASP prints none of its steps
-        frame.positions = run.frames[n].positions[back]
+        before = self.frames[-1] if self.frames else self.atoms
+        frame.positions = _beside(run.frames[n].positions[back], before)
         results = run.frames[n].calc.results
         labels = {key: results[key] for key in ("energy", "forces", "stress") if key in results}
         labels["forces"] = labels["forces"][back]
@@ -224,13 +220,9 @@ def _largest_force(atoms: Atoms) -> float:
     return float(np.linalg.norm(atoms.get_forces(), axis=1).max())
 
 
-def _end_processes(folder: Path) -> None:
-    """End the VASP that a killed worker left running below a folder, but nobody's shell there."""
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            is_left = process.ppid() == 1 or process.terminal() is None
-            if is_left and folder.resolve() == Path(process.cwd()).parent:
-                process.kill()
+def _beside(positions: Any, reference: Atoms) -> Any:
+    """Positions, which VASP wraps into the cell, on the reference's side of its boundaries."""
+    return reference.positions + find_mic(positions - reference.positions, reference.cell)[0]
 
 
 @contextmanager

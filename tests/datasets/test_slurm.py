@@ -1,11 +1,13 @@
 """Labelling by jobs of a real SLURM with two nodes on this machine."""
 
+import json
 import os
 import random
 import subprocess
 import time
 from collections import Counter
 from concurrent.futures import BrokenExecutor
+from typing import NamedTuple
 
 import pytest
 from ase.calculators.emt import EMT
@@ -13,13 +15,14 @@ from ase.calculators.emt import EMT
 from culi_mlip.datasets import Store, Workers, executors, label_pending, open_executor
 from culi_mlip.errors import EngineError
 from culi_mlip.reference import get_engine
-from culi_mlip.structures import Entry, bulk, rattled
+from culi_mlip.structures import Entry, bulk, strained
 
 pytestmark = pytest.mark.timeout(600)
 
 
 def entries(n):
-    return [Entry(rattled(bulk("Cu"), 0.05, seed=i), "bulk") for i in range(n)]
+    """Of different energies: labels that went to others' rows would be seen."""
+    return [Entry(strained(bulk("Cu"), 0.001 * i), "bulk") for i in range(n)]
 
 
 def test_sixty_structures_are_labelled_on_both_nodes(two_nodes, tmp_path):
@@ -100,6 +103,41 @@ def test_job_that_slurm_refuses_breaks_the_executor(two_nodes, tmp_path, monkeyp
     executor.shutdown()
     del executor
     assert time.monotonic() - start < 30
+
+
+def test_calls_are_named_by_content_and_not_by_bytes():
+    """As another version of a package would pickle them."""
+
+    class Before(NamedTuple):
+        structure: str
+        identity: dict
+
+    class After(NamedTuple):
+        identity: dict
+        structure: str
+        more: int = 0
+
+    same = [["emt", "{}", [c(structure="s1", identity={"seed": 1, "uid": "s1"})]]
+            for c in (Before, After)]  # fmt: skip
+    other = ["emt", "{}", [Before("s1", {"seed": 2, "uid": "s1"})]]
+    named = [json.dumps(executors._named([len, call, {}]), sort_keys=True) for call in same]
+    assert named[0] == named[1] != json.dumps(executors._named([len, other, {}]), sort_keys=True)
+    assert executors._named(label_pending) == "label_pending"
+
+
+def test_call_that_raised_is_made_again(two_nodes, tmp_path):
+    """What it lacked may be there now."""
+    for _ in range(2):
+        with executors.SlurmExecutor(tmp_path) as executor:
+            future = executor.submit(os.listdir, str(tmp_path / "later"))
+            error = future.exception(timeout=120)
+        if error is None:
+            break
+        assert isinstance(error, FileNotFoundError)
+        name = executor._jobs or next((tmp_path / "jobs").glob("label-*"), None)
+        assert name is not None
+        (tmp_path / "later").mkdir()
+    assert future.result() == []
 
 
 def test_no_slurm_is_said(tmp_path, monkeypatch):

@@ -69,9 +69,119 @@ def test_any_ase_calculator_is_an_engine():
         ({"calculator": "nowhere.EMT"}, EngineError, "cannot import nowhere.EMT"),
         ({"calculator": "ase.calculators.emt.ETM"}, EngineError, "cannot import .*ETM"),
         ({"calculator": "ase.io.read", "arguments": {"no": 1}}, EngineError,
-         "refuses its arguments"),
+         "no ASE calculator"),
+        ({"calculator": "ase.calculators.singlepoint.SinglePointCalculator",
+          "arguments": {"no": 1}}, EngineError, "refuses its arguments"),
+        ({"calculator": "ase.Atoms"}, EngineError, "no ASE calculator"),
+        ({"calculator": "ase.units.kB"}, EngineError, "no ASE calculator"),
     ],
 )  # fmt: skip
 def test_wrong_ase_calculators_are_refused(settings, error, words):
     with pytest.raises(error, match=words):
         get_engine("ase", settings).calculator()
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments"),
+    [
+        ("os.system", {"command": "touch {}"}),
+        ("subprocess.check_call", {"args": ["touch", "{}"]}),
+        ("subprocess.Popen", {"args": ["touch", "{}"]}),
+        ("pathlib.Path.touch", {"self": "{}"}),
+        ("ase.io.write", {"filename": "{}", "images": []}),
+        ("makers.unsaid", {"path": "{}"}),
+        ("makers.other", {"path": "{}"}),
+    ],
+)
+def test_nothing_but_a_calculator_is_called(tmp_path, monkeypatch, path, arguments):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "makers.py").write_text(
+        "import pathlib\ndef unsaid(path): pathlib.Path(path).touch()\n"
+        "def other(path) -> str: pathlib.Path(path).touch()\n"
+    )
+    trace = tmp_path / "trace"
+    arguments = {
+        key: [word.format(trace) for word in value] if isinstance(value, list) else
+        value.format(trace) for key, value in arguments.items()
+    }  # fmt: skip
+    engine = get_engine("ase", {"calculator": path, "arguments": arguments})
+    for call in (engine.check, engine.calculator):
+        with pytest.raises(EngineError, match="which is no ASE calculator"):
+            call()
+    assert not trace.exists()
+
+
+def test_functions_and_class_methods_that_say_so_make_calculators(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_calculators.py").write_text(
+        "from __future__ import annotations\nfrom ase.calculators.emt import EMT\n"
+        "def make(n: int) -> EMT:\n    return EMT() if n else 3\n"
+        "class Mine(EMT):\n    @classmethod\n    def from_file(cls, path):\n        return cls()\n"
+    )
+    found = get_engine("ase", {"calculator": "my_calculators.make", "arguments": {"n": 1}})
+    assert found.calculator().implemented_properties
+    mine = {"calculator": "my_calculators.Mine.from_file", "arguments": {"path": "x"}}
+    assert get_engine("ase", mine).calculator().implemented_properties
+    wrong = get_engine("ase", {"calculator": "my_calculators.make", "arguments": {"n": 0}})
+    with pytest.raises(EngineError, match="made a int, which is no ASE calculator"):
+        wrong.calculator()
+
+
+ENGINES = {
+    "emt": {},
+    "chgnet": {},
+    "lj": {"calculator": "ase.calculators.lj.LennardJones",
+           "arguments": {"sigma": 2.3, "rc": 5.0, "smooth": True}},
+    "chgnet by ase": {"calculator": "chgnet.model.dynamics.CHGNetCalculator",
+                      "arguments": {"use_device": "cpu"}},
+}  # fmt: skip
+
+
+def descriptions():
+    """One strained, rattled crystal in five cells of the same lattice."""
+    atoms = rattled(bulk("Cu", cubic=True), 0.1, seed=3)
+    shear = np.array([[1.02, 0.03, 0], [0, 0.96, 0.01], [0.02, 0, 1.05]])
+    atoms.set_cell(atoms.cell @ shear, scale_atoms=True)
+    cells = {
+        "right": np.eye(3),
+        "swapped": [[0, 1, 0], [1, 0, 0], [0, 0, 1]],
+        "reversed": [[1, 0, 0], [0, 1, 0], [0, 0, -1]],
+        "skewed": [[1, 0, 0], [0, 1, 0], [1, 1, 1]],
+        "skewed and left-handed": [[0, 1, 0], [1, 0, 0], [0, -1, 1]],
+    }
+    for name, matrix in cells.items():
+        other = atoms.copy()
+        other.set_cell(np.array(matrix) @ atoms.cell.array, scale_atoms=False)
+        yield name, other
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_labels_do_not_depend_on_the_description_of_the_cell(name):
+    settings = ENGINES[name]
+    calculator = get_engine("ase" if settings else name, settings).calculator()
+    labels = {}
+    for cell, atoms in descriptions():
+        atoms.calc = calculator
+        labels[cell] = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+        assert not calculator.calculation_required(atoms, ["energy", "forces", "stress"])
+    right = labels.pop("right")
+    assert np.abs(right[2]).max() > 1e-3
+    for cell, found in labels.items():
+        for one, other in zip(found, right, strict=True):
+            np.testing.assert_allclose(one, other, atol=2e-5, err_msg=cell)
+
+
+def test_stress_of_the_stored_pair(real_data, chgnet):
+    """The same crystal in a left- and a right-handed cell."""
+    from ase.io import read
+
+    folder = real_data.parent / "faults" / "structures"
+    if not folder.is_dir():
+        pytest.skip("the folder of faults is not there")
+    stresses = []
+    for name in ("left", "right"):
+        atoms = read(folder / f"{name}.xyz")
+        atoms.calc = chgnet
+        stresses.append(atoms.get_stress())
+    assert abs(stresses[0][0]) > 1e-3
+    np.testing.assert_allclose(*stresses, atol=1e-5)

@@ -66,13 +66,6 @@ def test_meshes():
     assert vacuum_axes(bulk("Cu", a=3.58)) == []
 
 
-def test_vacuum_must_be_along_the_third_vector():
-    atoms = slab()
-    atoms.set_cell(atoms.cell[[2, 0, 1]], scale_atoms=False)
-    with pytest.raises(EngineError, match="has vacuum along a: turn a slab"):
-        StructureVasp(VaspSettings()).write_input(atoms)
-
-
 def test_labels_do_not_depend_on_how_the_machine_is_used():
     fast = get_engine("vasp", {"cores_per_band": 4, "kpoint_groups": 2})
     assert fast.digest == get_engine("vasp").digest
@@ -198,7 +191,7 @@ def test_missing_setup_is_one_sentence(potentials, monkeypatch):
     monkeypatch.setenv("ASE_VASP_COMMAND", "sh")
     shutil.rmtree(potentials / "potpaw_PBE.54" / "Li_sv")
     with pytest.raises(EngineError, match="no pseudopotential .*Li_sv"):
-        get_engine("vasp").calculator()
+        get_engine("vasp").check({"Li"})
     monkeypatch.delenv("VASP_PP_PATH")
     with pytest.raises(EngineError, match="no pseudopotentials for VASP: set VASP_PP_PATH"):
         get_engine("vasp").calculator()

@@ -2,9 +2,7 @@
 
 import json
 import re
-import signal
 import stat
-import subprocess
 import sys
 from itertools import pairwise
 
@@ -172,22 +170,6 @@ def test_command_that_was_killed_goes_on(replay, outputs, tmp_path, monkeypatch)
     assert list(result.log["step"]) == list(range(10))
     legs = sorted((tmp_path / "run" / "steps").iterdir())
     assert [tags(leg, "NSW")[0] for leg in legs] == [4, 1, 6, 4]
-
-
-def test_vasp_that_a_killed_worker_left_is_ended(replay, outputs, tmp_path):
-    """In the leg that has steps already, before they are read."""
-    replay(outputs / "custodian_LPS_NpT_MD" / "OUTCAR.gz", [3, 0, 1, 6])
-    with pytest.raises(EngineError):
-        quench(outputs, tmp_path / "run")
-    leg = tmp_path / "run" / "steps" / "00"
-    left, other = (
-        subprocess.Popen(["sleep", "60"], cwd=folder, start_new_session=True)
-        for folder in (leg, tmp_path)
-    )
-    quench(outputs, tmp_path / "run")
-    assert left.wait(10) == -signal.SIGKILL
-    assert other.poll() is None
-    other.kill()
 
 
 def test_quench_goes_on_after_vasp_failed_in_the_middle(replay, outputs, tmp_path):
