@@ -78,7 +78,7 @@ def command(
         )
     else:
         atoms = read_frames(structure)[-1]
-    calculator, model = _calculator(engine, settings)
+    calculator, model = _calculator(engine, settings, out)
     with console.steps() as step:
         result = melt_quench(
             atoms,
@@ -105,7 +105,9 @@ def command(
     console.out.print(f"{len(chosen.frames)} frames: {out / 'chosen.extxyz'}")
 
 
-def _calculator(engine: str, settings: Path | None) -> tuple[Calculator | OwnDynamics, str]:
+def _calculator(
+    engine: str, settings: Path | None, out: Path
+) -> tuple[Calculator | OwnDynamics, str]:
     """What drives the MD, of a reference engine or of a model, and what identifies it."""
     from culi_mlip.configuration import read_yaml
     from culi_mlip.errors import EngineError
@@ -113,7 +115,7 @@ def _calculator(engine: str, settings: Path | None) -> tuple[Calculator | OwnDyn
 
     if engine in ENGINES:
         found = get_engine(engine, read_yaml(settings) if settings else None)
-        calculator = found.calculator()  # says what is missing
+        calculator = found.calculator(out / "engine")  # says what is missing
         return found.own_dynamics or calculator, f"{engine} {found.digest}"
     if not Path(engine).exists():
         raise EngineError(

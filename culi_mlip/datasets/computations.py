@@ -26,6 +26,7 @@ from culi_mlip.dynamics import choose_frames, melt_quench
 from culi_mlip.errors import CuliError, OutputError, SetupError
 from culi_mlip.files import check_finite, read_frames
 from culi_mlip.reference import Engine, get_engine
+from culi_mlip.reference.engines import work_in
 from culi_mlip.reference.recording import Recorded
 from culi_mlip.reference.relaxation import computed_labels
 from culi_mlip.structures import Entry
@@ -56,7 +57,7 @@ def _outcome(job: Job, engine: Engine, calculator: Calculator) -> Outcome:
             return _outcome(job._replace(folder=scratch), engine, calculator)
     record = Record(job, engine.digest)
     record.begin()
-    calculator.directory = Path(job.folder, LABEL_FOLDER)
+    work_in(calculator, Path(job.folder, LABEL_FOLDER))
     try:
         if not record.has_label:
             atoms = job.start.atoms.copy()

@@ -66,7 +66,7 @@ class Engine:
         """
         calculator = ENGINES[self.name].make(self.settings)
         if folder is not None:
-            calculator.directory = Path(folder)
+            work_in(calculator, folder)
         return calculator
 
     def check(self, symbols: Iterable[str] = ()) -> None:
@@ -173,6 +173,12 @@ ENGINES: Mapping[str, _Registered] = {
     "emt": _Registered(emt.TITLE, False, emt.EMTSettings, emt.make),
 }
 """Engines by name."""
+
+
+def work_in(calculator: Calculator, folder: str | os.PathLike[str]) -> None:
+    """Let a calculator of an engine write its files in a folder, if it writes files."""
+    if str(getattr(calculator, "directory", ".")) != ".":
+        calculator.directory = Path(folder)
 
 
 def get_engine(name: str, settings: Configuration | Mapping[str, Any] | None = None) -> Engine:

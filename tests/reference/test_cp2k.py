@@ -10,6 +10,7 @@ from culi_mlip.datasets.computations import Job, Label, attempt
 from culi_mlip.errors import EngineError
 from culi_mlip.reference import Cp2kSettings, get_engine
 from culi_mlip.reference.cp2k import input_text
+from culi_mlip.reference.relaxation import computed_labels
 from culi_mlip.structures import Entry, slab
 from tests.conftest import need
 
@@ -75,6 +76,32 @@ def test_input_follows_the_structure():
     assert "Li" not in text
     with pytest.raises(EngineError, match="no basis set and potential for Al"):
         input_text(Cp2kSettings(), bulk("Al"))
+
+
+LEFT_HANDED = {
+    "left-handed": [[0, 1, 0], [1, 0, 0], [0, 0, 1]],
+    "skewed and left-handed": [[0, 1, 0], [1, 0, 0], [1, 0, 1]],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_left_handed_and_skewed_cells_have_the_same_labels(here):
+    """Of one lattice, sampled by its Γ point alone, within the grids' error."""
+    right = bulk("Li", "bcc", a=3.44)
+    right.set_cell(right.cell.array @ np.diag([1.03, 0.98, 1.0]), scale_atoms=True)
+    calculator = get_engine("cp2k", SMALL | {"kpoint_length": 2}).calculator()
+    labels = {}
+    for name, matrix in {**LEFT_HANDED, "right": np.eye(3)}.items():
+        atoms = right.copy()
+        atoms.set_cell(np.array(matrix) @ right.cell.array, scale_atoms=False)
+        atoms.calc = calculator
+        labels[name] = computed_labels(atoms)
+    expected = labels.pop("right")
+    assert np.abs(expected["stress"][:3]).max() > 1e-3
+    for name, found in labels.items():
+        assert found["energy"] == pytest.approx(expected["energy"], abs=2e-3), name
+        np.testing.assert_allclose(found["stress"], expected["stress"], atol=2e-3)
 
 
 def test_no_cp2k_is_said(monkeypatch):

@@ -118,6 +118,31 @@ def test_diverged_electrons_are_said(here, monkeypatch):
         atoms.get_potential_energy()
 
 
+LEFT_HANDED = {
+    "left-handed": [[0, 1, 0], [1, 0, 0], [0, 0, 1]],
+    "skewed and left-handed": [[0, 1, 0], [1, 0, 0], [1, 0, 1]],
+}
+
+
+@pytest.mark.timeout(600)
+def test_left_handed_and_skewed_cells_have_the_same_labels(here):
+    """Of one lattice, sampled by its Γ point alone, within the grids' error."""
+    right = bulk("Li", "bcc", a=3.4)
+    right.set_cell(right.cell.array @ np.diag([1.03, 0.98, 1.0]), scale_atoms=True)
+    calculator = get_engine("gpaw", {"cutoff": 300, "kpoint_length": 2}).calculator()
+    labels = {}
+    for name, matrix in {**LEFT_HANDED, "right": np.eye(3)}.items():
+        atoms = right.copy()
+        atoms.set_cell(np.array(matrix) @ right.cell.array, scale_atoms=False)
+        atoms.calc = calculator
+        labels[name] = computed_labels(atoms)
+    expected = labels.pop("right")
+    assert np.abs(expected["stress"][:3]).max() > 1e-3
+    for name, found in labels.items():
+        assert found["energy"] == pytest.approx(expected["energy"], abs=2e-4), name
+        np.testing.assert_allclose(found["stress"], expected["stress"], atol=2e-4)
+
+
 def test_no_gpaw_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "gpaw.xc.libxc", None)
     with pytest.raises(EngineError, match="needs GPAW"):
