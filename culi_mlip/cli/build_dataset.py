@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -212,7 +213,7 @@ def _write_inputs(recipe: Recipe, found: Preview, folder: Path) -> None:
     assert isinstance(settings, VaspSettings)  # noqa: S101 (that engine's)
     first = {entry.kind: entry for entry in reversed(found.examples)}
     for kind, entry in first.items():
-        inputs = {folder / kind: SINGLE_POINT}
+        inputs: dict[Path, Mapping[str, Any]] = {folder / kind: SINGLE_POINT}
         for task in tasks_of(entry, recipe.tasks):
             if task is recipe.relaxation:
                 inputs[folder / kind / task.name] = relaxation_values(task.steps, task.force)

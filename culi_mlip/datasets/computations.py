@@ -165,8 +165,11 @@ def _sampling(task: Sampling, job: Job, engine: Engine, calculator: Calculator) 
         atoms.set_constraint()
         record = Path(job.folder, task.name, f"{temperature:g}K.steps")
         atoms.calc = Recorded(calculator, record, engine.digest)
-        MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng, force_temp=True)
+        n_degrees = 3 * len(atoms) - 3  # the centre of mass stays where it is
+        MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
         Stationary(atoms)
+        kinetic = n_degrees * units.kB * temperature / 2
+        atoms.set_momenta(atoms.get_momenta() * np.sqrt(kinetic / atoms.get_kinetic_energy()))
         dynamics = Bussi(
             atoms,
             timestep=task.timestep_fs * units.fs,
@@ -174,6 +177,7 @@ def _sampling(task: Sampling, job: Job, engine: Engine, calculator: Calculator) 
             taut=50 * units.fs,
             rng=rng,
         )
+        dynamics.ndof, dynamics.target_kinetic_energy = n_degrees, kinetic  # ASE counts all
         for _ in range(task.steps // task.stride):
             dynamics.run(task.stride)
             how = {"temperature_K": temperature, "step": dynamics.nsteps}

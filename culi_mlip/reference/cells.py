@@ -56,5 +56,5 @@ def only_right_handed(calculator: Calculator) -> Calculator:
         whole(right_handed(structure), properties or ["energy"], system_changes)
         calculator.atoms = structure.copy()
 
-    calculator.calculate = calculate
+    calculator.calculate = calculate  # type: ignore[method-assign]
     return calculator

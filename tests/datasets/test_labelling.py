@@ -9,6 +9,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
+from ase import units
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
@@ -227,6 +228,17 @@ def test_two_seeds_sample_differently():
     for one, two, three in zip(first, same, other, strict=True):
         np.testing.assert_array_equal(one.atoms.positions, two.atoms.positions)
         assert np.abs(one.atoms.positions - three.atoms.positions).max() > 1e-3
+
+
+def test_sampling_has_the_temperature_that_it_is_asked_for():
+    """Of the three degrees of freedom that two atoms have beside their centre of mass."""
+    start = Entry(bulk("Cu", repeat=(2, 1, 1)), "bulk")
+    task = Sampling(kinds=("bulk",), temperatures=(300,), steps=1, stride=1)
+    energies = [
+        attempt("emt", "{}", [Job(start, [task], seed=n)])[0].frames[0].atoms.get_kinetic_energy()
+        for n in range(40)
+    ]
+    assert 2 * np.mean(energies) / (3 * units.kB) == pytest.approx(300, rel=0.1)
 
 
 def test_one_atom_has_a_label_and_no_md(tmp_path):
