@@ -52,7 +52,7 @@ def write_viewer(
         import chemiscope
     except ImportError as error:
         raise CuliError(
-            "the viewer page needs chemiscope: install it with pip install 'culi-mlip[viewer]'"
+            "the viewer page needs chemiscope: install it with pip install chemiscope"
         ) from error
 
     page = Path(path)
