@@ -51,7 +51,10 @@ def status(data: Path, check: bool) -> None:
     console.table(["kind", *STATES], [*rows, ["all", *totals]])
     for digest, number in store.digests().items():
         described = store.engines[digest]
-        console.out.print(f"{number} labels of {described['name']}, settings {digest}")
+        name = described["name"]
+        if name == "imported":
+            name = f"{described['settings']['code']} (imported)"
+        console.out.print(f"{number} labels of {name}, settings {digest}", markup=False)
     for host, number in store.hosts().items():
         console.out.print(f"{number} labels made on {host}", markup=False)
     for reason, number in Counter(store.failures().values()).most_common(5):

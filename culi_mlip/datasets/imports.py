@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from ase import Atoms
-from ase.geometry import find_mic
-from numpy.typing import NDArray
 
 from culi_mlip.datasets.store import Store
-from culi_mlip.errors import LabelError
-from culi_mlip.reference import VaspSettings, get_engine
-from culi_mlip.reference.vasp_outputs import accepted_frames, read_vasp
+from culi_mlip.datasets.twins import Twins
+from culi_mlip.errors import CuliError, LabelError
+from culi_mlip.reference import Engine, VaspSettings, get_engine
+from culi_mlip.reference.vasp_outputs import VaspRun, accepted_frames, own_frames, read_vasp
 from culi_mlip.runs import locked
 from culi_mlip.structures import Entry
-
-SAME = 1e-3
-"""Å by which positions may differ for two structures to be the same: outputs have few digits."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of one output file.
+    """What became of one file.
 
     Attributes
     ----------
@@ -37,6 +34,15 @@ class Imported:
         How many of them are labels of structures that waited in the store.
     added
         How many of them are new structures.
+    known
+        How many of them were left out, as the store has a label of the same structure.
+    left_out
+        How many steps are no labels: their electrons did not converge, or their cell has another
+        mesh of k-points by the settings.
+    engines
+        Digests of the engines that the labels are of.
+    note
+        What is to be said of the labels, or "".
     reason
         Why none was accepted; "" otherwise.
     """
@@ -45,6 +51,10 @@ class Imported:
     frames: int = 0
     labelled: int = 0
     added: int = 0
+    known: int = 0
+    left_out: int = 0
+    engines: tuple[str, ...] = ()
+    note: str = ""
     reason: str = ""
 
 
@@ -53,22 +63,28 @@ def import_vasp(
     paths: Iterable[str | os.PathLike[str]],
     settings: VaspSettings,
     *,
+    as_computed: bool = False,
     kind: str = "imported",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Imported]:
-    """Add the labels of VASP's outputs whose functional, cutoff and potentials are those asked for.
+    """Add the labels of VASP's outputs that were computed as the settings ask.
 
-    A frame that is a structure of the store, with the same atoms within `SAME`, becomes its label;
-    others are added, the ionic steps of one run as one trajectory.
+    A frame that is a structure of the store, with the same atoms within 1e-3 Å, becomes its label
+    if it waits for one, and is left out if it has one: the same run, read from OUTCAR and
+    vasprun.xml, enters once. Others are added, the ionic steps of one run as one trajectory whose
+    first step is the parent of all.
 
     Parameters
     ----------
     folder
         Of the dataset; its store is made when the first label is accepted.
     paths
-        vasprun.xml or OUTCAR files, plain or gzipped.
+        vasprun.xml or OUTCAR files, plain or packed.
     settings
         What labels must be of.
+    as_computed
+        Whether a run of other settings enters with an engine of its own, whose settings are what
+        the output says. Labels of two engines are never mixed unless somebody asks for it.
     kind
         Kind of the structures that are added.
     progress
@@ -79,71 +95,114 @@ def import_vasp(
     list of Imported
         One for each file.
     """
-    files = [Path(path) for path in paths]
-    outcomes = []
-    for n, path in enumerate(files, 1):
-        try:
-            frames = accepted_frames(read_vasp(path), settings)
-        except LabelError as error:
-            outcomes.append(Imported(path, reason=str(error)))
-        else:
-            with locked(folder) as dataset:
-                outcomes.append(_import(Store(dataset / "store.db"), path, frames, settings, kind))
-        if progress:
-            progress(n, len(files))
-    return outcomes
+
+    def read(path: Path) -> _Labels:
+        run = read_vasp(path)
+        frames = _vasp_labels(run, settings, as_computed)
+        unknown = ", ".join(run.inputs.unknown())
+        note = f"does not show {unknown}: taken as asked for" if unknown else ""
+        return _Labels(frames, len(run.frames) - len(frames), True, note)
+
+    return _import(folder, paths, read, kind, progress)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Labelled frames of a file, each with its engine."""
+
+    frames: Sequence[tuple[Atoms, Engine]]
+    left_out: int = 0
+    is_trajectory: bool = False
+    note: str = ""
+
+
+def _vasp_labels(
+    run: VaspRun, settings: VaspSettings, as_computed: bool
+) -> list[tuple[Atoms, Engine]]:
+    try:
+        frames = accepted_frames(run, settings)
+    except LabelError:
+        if not as_computed:
+            raise
+        return [
+            (atoms, get_engine("imported", {"code": "VASP", "is_dft": True, "settings": own}))
+            for atoms, own in own_frames(run, settings)
+        ]
+    return [(atoms, get_engine("vasp", settings)) for atoms in frames]
 
 
 def _import(
-    store: Store, path: Path, frames: Sequence[Atoms], settings: VaspSettings, kind: str
-) -> Imported:
-    engine = get_engine("vasp", settings)
-    labelled, entries = 0, []
-    with store.transaction():
-        for step, atoms in enumerate(frames):
-            results = dict(atoms.calc.results)
-            found = waiting_twin(store, atoms)
-            if found:
-                row_id, order = found
-                results["forces"] = results["forces"][order]
-                store.label(row_id, results, engine)
-                labelled += 1
+    folder: str | os.PathLike[str],
+    paths: Iterable[str | os.PathLike[str]],
+    read: Callable[[Path], _Labels],
+    kind: str,
+    progress: Callable[[int, int], None] | None,
+) -> list[Imported]:
+    files = [Path(path) for path in paths]
+    outcomes = []
+    with ExitStack() as stack:
+        twins: Twins | None = None  # no store is made before there is a label
+        for n, path in enumerate(files, 1):
+            try:
+                labels = read(path)
+            except CuliError as error:
+                outcomes.append(Imported(path, reason=str(error)))
             else:
-                trajectory = str(path.absolute()) if len(frames) > 1 else ""
-                how = {"source": str(path.absolute()), "step": step}
-                entries.append(Entry(atoms, kind, trajectory=trajectory, how=how, results=results))
-        added = store.add(entries, engine)
-    return Imported(path, len(frames), labelled, added)
+                if twins is None:
+                    twins = Twins(Store(stack.enter_context(locked(folder)) / "store.db"))
+                outcomes.append(_store(twins, path, labels, kind))
+            if progress:
+                progress(n, len(files))
+    return outcomes
 
 
-def waiting_twin(store: Store, atoms: Atoms) -> tuple[int, NDArray[np.int64]] | None:
-    """Return the row of the same structure that waits for a label, and the order of its atoms.
+def _store(twins: Twins, path: Path, labels: _Labels, kind: str) -> Imported:
+    """Store what a file has, all or nothing."""
+    store = twins.store
+    trajectory, parent = _origin(twins, path, labels)
+    labelled = added = known = 0
+    with store.transaction():
+        for atoms, engine in labels.frames:
+            twin = twins.find(atoms)
+            results: dict[str, Any] = dict(atoms.calc.results)
+            if twin is None:
+                how = {"source": str(path.absolute()), "step": atoms.info.get("step", 1)}
+                entry = Entry(atoms, kind, parent, trajectory, how, results)
+                store.add([entry], engine)
+                twins.add(entry)
+                added += 1
+            elif twin.is_labelled:
+                entry = twin.entry
+                known += 1
+            else:
+                entry = twin.entry
+                results["forces"] = results["forces"][twin.order]
+                store.label(twin.row_id, results, engine)
+                twins.label(twin)
+                labelled += 1
+            if labels.is_trajectory:
+                parent = parent or entry.uid
+    return Imported(
+        path,
+        len(labels.frames),
+        labelled,
+        added,
+        known,
+        labels.left_out,
+        tuple({engine.digest: None for _, engine in labels.frames}),
+        labels.note,
+    )
 
-    Codes sort atoms by species and print positions of few digits, in a cell that is periodic in all
-    directions.
 
-    Parameters
-    ----------
-    store
-        The store.
-    atoms
-        A structure.
+def _origin(twins: Twins, path: Path, labels: _Labels) -> tuple[str, str]:
+    """Name of the trajectory of a file's frames, and their parent.
 
-    Returns
-    -------
-    row_id, order
-        ``atoms[order]`` are the atoms of the row; or None if there is none.
+    They are those of the frames that are in the store already, as a part of the same run.
     """
-    order = np.argsort(atoms.numbers, kind="stable")
-    for row_id in store.waiting_like(atoms):
-        other = store.entry(row_id).atoms
-        if not np.allclose(other.cell, atoms.cell, atol=SAME):
-            continue
-        other_order = np.argsort(other.numbers, kind="stable")
-        difference = other.positions[other_order] - atoms.positions[order]
-        _, distances = find_mic(difference, atoms.cell, pbc=True)
-        if distances.max() < SAME:
-            back = np.empty(len(atoms), int)
-            back[other_order] = order
-            return row_id, back
-    return None
+    if not labels.is_trajectory or len(labels.frames) < 2:
+        return "", ""
+    for atoms, _ in labels.frames:
+        if twin := twins.find(atoms):
+            same = twin.entry
+            return same.trajectory or str(path.absolute()), same.parent or same.uid
+    return str(path.absolute()), ""

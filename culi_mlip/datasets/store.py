@@ -162,27 +162,17 @@ class Store:
     def entry(self, row_id: int) -> Entry:
         """Return one structure, without labels."""
         with self._errors():
-            row = self._db.get(row_id)
-        return Entry(
-            _bare(row.toatoms()),
-            row.kind,
-            parent=row.get("parent", ""),
-            trajectory=row.get("trajectory", ""),
-            how=row.data.get("how", {}),
-        )
+            return _entry(self._db.get(row_id))
 
-    def waiting_like(self, atoms: Atoms) -> list[int]:
-        """Return the row ids of unlabelled structures with the same composition."""
+    def like(self, atoms: Atoms) -> Iterator[tuple[int, str, Entry]]:
+        """Yield row id, state and structure, without labels, of all of the same composition."""
         like: list[tuple[str, str, Any]] = [
             (symbol, "=", number) for symbol, number in atoms.symbols.formula.count().items()
         ]
-        like += [("natoms", "=", len(atoms))]
         with self._errors():
-            return [
-                row.id
-                for state in ("pending", "failed")
-                for row in self._db.select([*like, ("status", "=", state)], include_data=False)
-            ]
+            rows = list(self._db.select([*like, ("natoms", "=", len(atoms))]))
+        for row in rows:
+            yield row.id, row.status, _entry(row)
 
     def running(self) -> list[int]:
         """Return the row ids of structures that are running."""
@@ -441,6 +431,16 @@ def _bare(atoms: Atoms) -> Atoms:
         cell=atoms.cell,
         pbc=atoms.pbc,
         constraint=atoms.constraints,
+    )
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(
+        _bare(row.toatoms()),
+        row.kind,
+        parent=row.get("parent", ""),
+        trajectory=row.get("trajectory", ""),
+        how=row.data.get("how", {}),
     )
 
 

@@ -22,6 +22,7 @@ from culi_mlip.reference import (
     cp2k,
     emt,
     gpaw,
+    imported,
     relaxation,
     vasp,
     vasp_calculator,
@@ -171,6 +172,7 @@ ENGINES: Mapping[str, _Registered] = {
         vasp_calculator.check,
     ),
     "emt": _Registered(emt.TITLE, False, emt.EMTSettings, emt.make),
+    "imported": _Registered(imported.TITLE, True, imported.ImportedSettings, imported.make),
 }
 """Engines by name."""
 
@@ -204,4 +206,5 @@ def get_engine(name: str, settings: Configuration | Mapping[str, Any] | None = N
     values = settings.model_dump() if isinstance(settings, Configuration) else dict(settings or {})
     checked = parse(registered.settings, values, f"engine '{name}'")
     title = registered.title.format(**checked.model_dump())
-    return Engine(name, title, registered.is_dft, checked)
+    is_dft = getattr(checked, "is_dft", registered.is_dft)  # of labels that others computed
+    return Engine(name, title, is_dft, checked)

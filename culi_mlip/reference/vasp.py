@@ -59,7 +59,7 @@ class VaspSettings(Configuration):
     corrections
         How many errors custodian (extra ``vasp``) may mend in a single point, as by another ALGO,
         and how often a relaxation or MD goes on after VASP failed; 0 for neither. What custodian
-        may not change is in `LABEL_TAGS`.
+        may not change is in `culi_mlip.reference.vasp_inputs.LABEL_TAGS`.
     """
 
     MACHINE: ClassVar[frozenset[str]] = frozenset(
@@ -96,20 +96,6 @@ FIXED: Mapping[str, Any] = {
     "lcharg": False,  # files of gigabytes that no label needs
 }
 """INCAR values that are not to be changed, for ASE's calculator."""
-
-LABEL_TAGS = (
-    "METAGGA",
-    "GGA",
-    "ENCUT",
-    "PREC",
-    "LASPH",
-    "LREAL",
-    "ISPIN",
-    "ISMEAR",
-    "SIGMA",
-    "EDIFF",
-)
-"""INCAR tags that energies depend on, besides k-points and potentials."""
 
 SINGLE_POINT: Mapping[str, Any] = {"ibrion": -1, "nsw": 0}
 """INCAR values of one calculation."""

@@ -20,7 +20,6 @@ from culi_mlip.errors import EngineError, LabelError, SetupError
 from culi_mlip.files import output_errors
 from culi_mlip.reference.cells import repeated
 from culi_mlip.reference.vasp import (
-    LABEL_TAGS,
     SINGLE_POINT,
     VaspSettings,
     check_installation,
@@ -28,6 +27,7 @@ from culi_mlip.reference.vasp import (
     incar_values,
     structure_values,
 )
+from culi_mlip.reference.vasp_inputs import LABEL_TAGS
 from culi_mlip.reference.vasp_outputs import accepted_frames, read_vasp
 
 FOLDER = "CULI_MLIP_VASP_FOLDER"

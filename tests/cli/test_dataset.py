@@ -1,4 +1,4 @@
-"""``culi-mlip dataset`` and ``culi-mlip label``: what they write, and what they refuse."""
+"""``culi-mlip dataset``: what it writes, and what it refuses."""
 
 import csv
 import fcntl
@@ -61,15 +61,6 @@ def test_audit_of_a_dataset_and_of_a_file(culi, data, tmp_path):
         assert "base64" in (tmp_path / "report" / "audit.html").read_text()
 
 
-def test_labels_of_vasp_are_added(culi, real_data, tmp_path):
-    (tmp_path / "settings.yaml").write_text("functional: pbe\n")
-    files = real_data / "vasp" / "*" / "vasprun.xml*"
-    done = culi("label", "add", "data", "--vasprun", files, "--settings", "settings.yaml")
-    assert done.returncode == 0, done.stderr
-    assert "1 of 3 files accepted, 3 frames" in done.stdout
-    assert done.stdout.count("Refused:") == 2
-
-
 @pytest.mark.parametrize("action", ["status", "split", "export"])
 def test_folder_without_a_store(culi, tmp_path, action):
     (tmp_path / "empty").mkdir()
@@ -82,12 +73,6 @@ def test_wrong_inputs(culi, data, tmp_path):
     assert_one_line(culi("dataset", "split", data, "--val", "1.5"), "split, val")
     assert_one_line(culi("dataset", "split", data, "--val", "0.5", "--test", "0.5"), "leave some")
     assert_one_line(culi("dataset", "export", data, "--engine-digest", "e0"), "no label is of")
-    assert_one_line(culi("label", "add", "new", "--vasprun", "runs/*"), "no file is named runs/*")
-    (tmp_path / "OUTCAR").write_text("nothing of VASP")
-    refused = culi("label", "add", "new", "--vasprun", "OUTCAR")
-    assert refused.returncode == 2
-    assert "is neither a vasprun.xml nor an OUTCAR" in refused.stdout
-    assert not (tmp_path / "new").exists()
 
 
 def test_labels_of_two_engines_are_not_mixed_unless_asked(culi, data):

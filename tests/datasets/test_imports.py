@@ -1,65 +1,243 @@
-"""Labels of real VASP outputs enter a store, or are refused for a reason."""
+"""Labels that others computed enter a store once, under the engine that they are of."""
+
+import gzip
+import shutil
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from culi_mlip.datasets import Store, import_vasp
-from culi_mlip.datasets.imports import waiting_twin
+from culi_mlip.datasets.twins import Twins, same_order
 from culi_mlip.reference import VaspSettings, get_engine
 from culi_mlip.reference.vasp_outputs import read_vasp
 from culi_mlip.structures import Entry, rattled, slab
+from tests.vasp_files import lithium, outcar, vasprun
 
-LITHIUM = VaspSettings(functional="pbe")
+PAPER = VaspSettings(kpoint_length=6.0)  # a mesh of 2×2×2 for two atoms of lithium
 
 
 @pytest.fixture
-def lithium(real_data):
-    return next((real_data / "vasp" / "pymatgen_Li_PBE_relax").glob("vasprun.xml*"))
+def run(tmp_path):
+    """Both outputs of a run of four steps."""
+    frames = lithium(4)
+    (tmp_path / "OUTCAR").write_text(outcar(frames))
+    (tmp_path / "vasprun.xml").write_text(vasprun(frames))
+    return [tmp_path / "OUTCAR", tmp_path / "vasprun.xml"]
 
 
-def test_accepted_frames_are_added_once_with_their_engine(lithium, tmp_path):
-    (first,) = import_vasp(tmp_path, [lithium], LITHIUM)
-    (again,) = import_vasp(tmp_path, [lithium], LITHIUM)
-    assert (first.frames, first.labelled, first.added) == (3, 0, 3)
-    assert again.added == 0
-    store = Store(tmp_path / "store.db")
-    assert store.digests() == {get_engine("vasp", LITHIUM).digest: 3}
-    run = read_vasp(lithium)
-    energies = {a.get_potential_energy() for a in store.frames()}
-    assert energies == {a.get_potential_energy() for a in run.frames}
+def stored(folder):
+    return list(Store(folder / "store.db").frames())
+
+
+def test_accepted_frames_are_added_once_with_their_engine(run, tmp_path):
+    (first,) = import_vasp(tmp_path / "data", run[:1], PAPER)
+    (again,) = import_vasp(tmp_path / "data", run[:1], PAPER)
+    assert (first.frames, first.labelled, first.added, first.known) == (4, 0, 4, 0)
+    assert (again.frames, again.labelled, again.added, again.known) == (4, 0, 0, 4)
+    store = Store(tmp_path / "data" / "store.db")
+    assert store.digests() == {get_engine("vasp", PAPER).digest: 4}
+    assert {a.get_potential_energy() for a in store.frames()} == {-4.7, -4.71, -4.72, -4.73}
     assert len({a.info["trajectory"] for a in store.frames()}) == 1
     assert not store.check()
 
 
-def test_refused_file_makes_no_store_and_says_why(lithium, tmp_path):
-    (outcome,) = import_vasp(tmp_path / "new", [lithium], VaspSettings())
-    assert "is pbe, not r2scan" in outcome.reason
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+@pytest.mark.parametrize("calls", [1, 2])
+def test_one_run_by_both_outputs_enters_once(run, tmp_path, order, calls):
+    """OUTCAR has five digits of a position, vasprun.xml eight."""
+    files = run[order]
+    outcomes = []
+    for some in [files] if calls == 1 else [[file] for file in files]:
+        outcomes += import_vasp(tmp_path / "data", some, PAPER)
+    assert [(o.added, o.known) for o in outcomes] == [(4, 0), (0, 4)]
+    assert len(stored(tmp_path / "data")) == 4
+
+
+def test_rest_of_a_run_joins_the_part_that_is_there(run, tmp_path):
+    """An OUTCAR that was cut, then the whole vasprun.xml: no split may part them."""
+    text = run[0].read_text()
+    run[0].write_text(text[: text.index("Iteration    3(")])
+    cut, whole = import_vasp(tmp_path / "data", run, PAPER)
+    assert (cut.added, whole.added, whole.known) == (2, 2, 2)
+    frames = stored(tmp_path / "data")
+    assert len({a.info["trajectory"] for a in frames}) == 1
+    first = next(a for a in frames if a.get_potential_energy() == -4.7)
+    assert [a.info.get("parent") for a in frames].count(first.info["uid"]) == 3
+
+
+def test_frames_that_are_the_same_within_a_file_enter_once(tmp_path):
+    frames = lithium(2)
+    (tmp_path / "OUTCAR").write_text(outcar([*frames, frames[0]]))
+    (outcome,) = import_vasp(tmp_path / "data", [tmp_path / "OUTCAR"], PAPER)
+    assert (outcome.frames, outcome.added, outcome.known) == (3, 2, 1)
+
+
+def test_damaged_file_is_refused_and_the_others_read(run, tmp_path):
+    damaged = tmp_path / "damaged.xml.gz"
+    damaged.write_bytes(gzip.compress(run[1].read_bytes())[:-300] + bytes(300))
+    first, second = import_vasp(tmp_path / "data", [damaged, run[1]], PAPER)
+    assert "damaged.xml.gz is cut off or damaged" in first.reason
+    assert (second.reason, second.added) == ("", 4)
+
+
+def test_refused_file_makes_no_store_and_says_why(run, tmp_path):
+    (outcome,) = import_vasp(tmp_path / "new", run[:1], VaspSettings())
+    assert "has k-points 2×2×2, not 10×10×10" in outcome.reason
     assert not (tmp_path / "new").exists()
 
 
-def test_structure_that_waits_gets_its_label(lithium, tmp_path):
-    frame = read_vasp(lithium).frames[0]
-    store = Store(tmp_path / "store.db")
-    store.add([Entry(rattled(frame, 1e-5, seed=0), "bulk")])
-    (outcome,) = import_vasp(tmp_path, [lithium], LITHIUM)
-    assert (outcome.labelled, outcome.added) == (1, 2)
-    (labelled,) = (a for a in Store(tmp_path / "store.db").frames() if a.info["kind"] == "bulk")
-    assert labelled.get_potential_energy() == frame.get_potential_energy()
+def test_other_settings_enter_under_a_digest_of_their_own(tmp_path):
+    """The same by both outputs, another for each difference; what agrees is the settings' own."""
+    written = {
+        "asked": outcar(lithium(1, seed=1)),
+        "OUTCAR": outcar(lithium(1, seed=2), {"ISMEAR": "-5", "ISPIN": "2", "NUPDOWN": "-1.0"}),
+        "vasprun": vasprun(lithium(1, seed=3), {"ISMEAR": "-5", "ISPIN": "2", "NUPDOWN": "-1.00"}),
+        "d3": vasprun(lithium(1, seed=4), {"IVDW": "12"}),
+        "mesh": outcar(lithium(1, seed=5), mesh=(4, 4, 4)),
+        "ml": outcar(lithium(1, seed=6), {"ML_LMLFF": "T"}),
+    }
+    for name, text in written.items():
+        (tmp_path / name).write_text(text)
+    files = [tmp_path / name for name in written]
+    refused = import_vasp(tmp_path / "new", files, PAPER)
+    assert [bool(outcome.reason) for outcome in refused] == [False, *[True] * 5]
+    outcomes = import_vasp(tmp_path / "data", files, PAPER, as_computed=True)
+    digests = dict(zip(written, (outcome.engines for outcome in outcomes), strict=True))
+    assert digests["asked"] == (get_engine("vasp", PAPER).digest,)
+    assert digests["OUTCAR"] == digests["vasprun"]
+    assert len({digests[name] for name in ("asked", "OUTCAR", "d3", "mesh")}) == 4
+    assert "holds no labels of DFT: it has ML_LMLFF" in outcomes[-1].reason
+    store = Store(tmp_path / "data" / "store.db")
+    described = store.engines[digests["OUTCAR"][0]]
+    assert described["settings"]["settings"] == {
+        "functional": "r2scan",
+        "potentials": ["PAW_PBE Li_sv 10Sep2004"],
+        "kpoints": "length 6 Å",
+        "charge": 0.0,
+        "ENCUT": 520.0,
+        "PREC": "A",
+        "LASPH": True,
+        "LREAL": False,
+        "ISPIN": 2.0,
+        "NUPDOWN": "-1",
+        "ISMEAR": -5.0,
+        "SIGMA": 0.1,
+        "EDIFF": 1e-5,
+    }
+    engine = get_engine(described["name"], described["settings"])
+    assert (engine.digest, engine.title, engine.is_dft) == (*digests["OUTCAR"], "VASP", True)
 
 
-def test_twin_is_found_whatever_the_order_of_species_and_the_periodicity(tmp_path):
+def test_real_output_enters_as_computed_alone(real_data, tmp_path):
+    """ISMEAR −5, ISPIN 2, LREAL on and 6³ k-points are not the paper's."""
+    files = sorted((real_data / "vasp").glob("*/*[RX.]*"))
+    files = [file for file in files if "OUTCAR" in file.name or "vasprun" in file.name]
+    assert len(files) == 6
+    assert all(outcome.reason for outcome in import_vasp(tmp_path / "new", files, VaspSettings()))
+    outcomes = import_vasp(tmp_path / "data", files, VaspSettings(), as_computed=True)
+    assert [(o.added, o.known) for o in outcomes] == [
+        (2, 0),
+        (10, 0),
+        (1, 0),
+        (0, 1),
+        (3, 0),
+        (0, 3),
+    ]
+    assert len(Store(tmp_path / "data" / "store.db").digests()) == 4
+
+
+def test_structure_that_waits_gets_its_label(run, tmp_path):
+    store = Store(tmp_path / "data.db")
+    (tmp_path / "data").mkdir()
+    store = Store(tmp_path / "data" / "store.db")
+    parent = Entry(rattled(read_vasp(run[0]).frames[0], 1e-5, seed=0), "bulk")
+    store.add([parent])
+    (outcome,) = import_vasp(tmp_path / "data", run[:1], PAPER)
+    assert (outcome.labelled, outcome.added) == (1, 3)
+    frames = stored(tmp_path / "data")
+    (labelled,) = (a for a in frames if a.info["kind"] == "bulk")
+    assert labelled.get_potential_energy() == -4.7
+    assert [a.info.get("parent") for a in frames].count(parent.uid) == 3
+
+
+def lih(order):
+    atoms = Atoms("LiH", [[0.1, 0, 0], [2.0, 2.1, 2.2]], cell=[4.1] * 3, pbc=True)
+    forces = np.array([[0.1, 0.2, 0.3], [-0.4, -0.5, -0.6]])
+    atoms = atoms[order]
+    atoms.calc = SinglePointCalculator(atoms, energy=-6.8, forces=forces[order], stress=np.zeros(6))
+    return atoms
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_forces_follow_the_order_of_the_structure_that_waits(tmp_path, order):
+    """VASP's POTCAR has lithium first; the structure may have hydrogen first."""
+    (tmp_path / "data").mkdir()
+    waiting = lih(order)
+    waiting.calc = None
+    waiting.positions[0] += waiting.cell[1]  # another image
+    Store(tmp_path / "data" / "store.db").add([Entry(waiting, "bulk")])
+    titles = ["PAW_PBE Li_sv 10Sep2004", "PAW_PBE H 15Jun2001"]
+    (tmp_path / "OUTCAR").write_text(outcar([lih([0, 1])], titles=titles))
+    (outcome,) = import_vasp(tmp_path / "data", [tmp_path / "OUTCAR"], PAPER)
+    assert (outcome.labelled, outcome.added) == (1, 0)
+    (frame,) = stored(tmp_path / "data")
+    assert list(frame.symbols) == list(waiting.symbols)
+    expected = {"Li": [0.1, 0.2, 0.3], "H": [-0.4, -0.5, -0.6]}
+    for symbol, force in zip(frame.symbols, frame.get_forces(), strict=True):
+        np.testing.assert_allclose(force, expected[symbol], atol=1e-6)
+
+
+def test_twin_is_found_whatever_the_order_and_the_periodicity(tmp_path):
     structure = rattled(slab("Cu", (1, 0, 0), thickness=4), 0.05, seed=1)
     structure.symbols[0] = "Li"
     store = Store(tmp_path / "store.db")
     store.add([Entry(structure, "slab"), Entry(rattled(structure, 0.05, seed=2), "slab")])
-    sorted_by_code = structure[np.argsort(-structure.numbers, kind="stable")]
-    sorted_by_code.pbc = True
-    sorted_by_code.positions += sorted_by_code.cell[0]
-    row_id, order = waiting_twin(store, sorted_by_code)
-    same = store.entry(row_id).atoms
-    np.testing.assert_array_equal(sorted_by_code.numbers[order], same.numbers)
-    difference = sorted_by_code.positions[order] - same.positions - same.cell[0]
-    np.testing.assert_allclose(difference, 0, atol=1e-6)
-    moved = sorted_by_code.copy()
+    shuffled = structure[np.random.default_rng(0).permutation(len(structure))]
+    shuffled.pbc = True
+    shuffled.positions += shuffled.cell[0] - 2 * shuffled.cell[1]
+    shuffled.positions += np.random.default_rng(1).uniform(-4e-4, 4e-4, shuffled.positions.shape)
+    twin = Twins(store).find(shuffled)
+    same = store.entry(twin.row_id).atoms
+    assert not twin.is_labelled
+    assert same == structure
+    np.testing.assert_array_equal(shuffled.numbers[twin.order], same.numbers)
+    difference = shuffled.positions[twin.order] - same.positions
+    difference -= same.cell[0] - 2 * same.cell[1]
+    np.testing.assert_allclose(difference, 0, atol=1e-3)
+    moved = shuffled.copy()
     moved.positions[0, 0] += 0.01
-    assert waiting_twin(store, moved) is None
+    assert Twins(store).find(moved) is None
+
+
+def test_what_is_not_the_same_structure():
+    atoms = lithium(1)[0]
+    strained, other, shorter = atoms.copy(), atoms.copy(), atoms[:1]
+    strained.set_cell(atoms.cell * 1.001, scale_atoms=True)
+    other.symbols[0] = "Cu"
+    assert same_order(atoms, atoms) is not None
+    for wrong in (strained, other, shorter):
+        assert same_order(atoms, wrong) is None
+    molecule = Atoms("H2", [[0, 0, 0], [0, 0, 0.75]])
+    apart = Atoms("H2", [[0, 0, 0], [0, 0, 1.75]])
+    assert same_order(molecule, molecule) is not None
+    assert same_order(molecule, apart) is None
+
+
+def test_steps_that_are_no_labels_are_counted(tmp_path):
+    (tmp_path / "OUTCAR").write_text(outcar(lithium(3), iterations=[200, 12, 12]))
+    (outcome,) = import_vasp(tmp_path / "data", [tmp_path / "OUTCAR"], PAPER)
+    assert (outcome.frames, outcome.left_out) == (2, 1)
+    frames = Store(tmp_path / "data" / "store.db")
+    steps = sorted(frames.entry(row).how["step"] for row in (1, 2))
+    assert steps == [2, 3]
+
+
+def test_tags_that_an_output_does_not_show_are_named(tmp_path):
+    text = outcar(lithium(1))
+    lines = [line for line in text.splitlines() if "LASPH" not in line]
+    (tmp_path / "OUTCAR").write_text("\n".join(lines))
+    (outcome,) = import_vasp(tmp_path / "data", [tmp_path / "OUTCAR"], PAPER)
+    assert outcome.note == "does not show LASPH: taken as asked for"
+    shutil.rmtree(tmp_path / "data")

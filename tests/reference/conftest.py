@@ -1,9 +1,15 @@
 """What VASP needs besides itself."""
 
+import gzip
+import os
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from culi_mlip.reference.relaxation import computed_labels
+from tests.vasp_files import retold
 
 POTENTIALS = (("Cu_pv", 17), ("Li_sv", 3), ("Li", 1), ("H", 1), ("P", 5), ("S", 6))
 
@@ -35,9 +41,34 @@ def potentials(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def outputs(real_data):
+def raw_outputs(real_data):
     """Outputs of real VASP runs."""
     return real_data / "vasp"
+
+
+@pytest.fixture(scope="session")
+def retold_outputs(tmp_path_factory):
+    """Outputs of real VASP runs, told as if our fixed values and potentials had been given."""
+    source = os.environ.get("CULI_MLIP_DATA", "")
+    folder = tmp_path_factory.mktemp("outputs")
+    for file in Path(source, "vasp").glob("*/*") if source else []:
+        pack = gzip.open if file.suffix == ".gz" else open
+        with pack(file, "rt", errors="replace") as lines:
+            text = lines.read()
+        text = retold(text, PREC="accura", LASPH="T", LREAL="F", ISPIN="1")
+        text = re.sub(r"(ISMEAR *(?:=|\">) *)-5", r"\g<1> 0", text)  # no smearing is tetrahedra
+        text = text.replace("P 17Jan2003", "P 06Sep2000").replace("S 17Jan2003", "S 06Sep2000")
+        target = folder / file.relative_to(Path(source, "vasp"))
+        target.parent.mkdir(exist_ok=True)
+        with pack(target, "wt") as lines:
+            lines.write(text)
+    return folder
+
+
+@pytest.fixture
+def outputs(real_data, retold_outputs):
+    """Outputs of real VASP runs, told as if our fixed values and potentials had been given."""
+    return retold_outputs
 
 
 @pytest.fixture

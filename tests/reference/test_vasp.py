@@ -1,8 +1,6 @@
 """VASP's input files line by line, its outputs checked, its process replayed."""
 
-import gzip
 import json
-import os
 import shutil
 import stat
 import sys
@@ -14,19 +12,25 @@ from ase.build import bulk, fcc111
 from ase.calculators.calculator import CalculationFailed
 from ase.constraints import FixAtoms
 
-from culi_mlip.errors import EngineError, LabelError
+from culi_mlip.errors import EngineError
 from culi_mlip.reference import VaspSettings, get_engine
 from culi_mlip.reference.kpoints import kpoint_mesh, vacuum_axes
 from culi_mlip.reference.vasp import SINGLE_POINT, md_values, relaxation_values
 from culi_mlip.reference.vasp_calculator import StructureVasp
-from culi_mlip.reference.vasp_outputs import accepted_frames, functional_name, read_vasp
+from culi_mlip.reference.vasp_outputs import read_vasp
 from culi_mlip.structures import interface
 
 pytestmark = pytest.mark.filterwarnings("ignore:No POTCAR file")
 
 EXPECTED = Path(__file__).with_name("expected")
 
-R2SCAN_LIH = VaspSettings(cutoff=680, potentials={"Li": "Li_sv", "H": "H"})
+R2SCAN_LIH = VaspSettings(
+    cutoff=680,
+    smearing="gaussian",
+    width=0.05,
+    kpoint_length=21.0,
+    potentials={"Li": "Li_sv", "H": "H"},
+)
 
 
 def slab():
@@ -156,7 +160,7 @@ def test_custodian_may_not_change_what_labels_depend_on(replay, tmp_path):
     program = tmp_path / "vasp_std"
     wrong = FAILS_ONCE.replace("Error EDDDAV: Call to ZHEGV failed", "BRMIX: very serious problems")
     wrong += 'path = pathlib.Path("INCAR")\n'
-    wrong += 'path.write_text(path.read_text().replace("SIGMA = 0.1", "SIGMA = 0.2"))\n'
+    wrong += 'path.write_text(path.read_text().replace("SIGMA = 0.05", "SIGMA = 0.2"))\n'
     program.write_text(program.read_text().replace("source =", wrong + "source =", 1))
     atoms = read_vasp(replay / "vasprun.xml.gz").frames[0].copy()
     atoms.calc = get_engine("vasp", R2SCAN_LIH).calculator()
@@ -195,83 +199,3 @@ def test_missing_setup_is_one_sentence(potentials, monkeypatch):
     monkeypatch.delenv("VASP_PP_PATH")
     with pytest.raises(EngineError, match="no pseudopotentials for VASP: set VASP_PP_PATH"):
         get_engine("vasp").calculator()
-
-
-IMPORTS = [
-    ("pymatgen_LiH_R2SCAN_relax/OUTCAR", R2SCAN_LIH, 1),
-    ("pymatgen_LiH_R2SCAN_relax/vasprun.xml.gz", R2SCAN_LIH, 1),
-    ("custodian_Al_R2SCAN_relax/vasprun.xml.gz", VaspSettings(cutoff=680), 2),
-    ("pymatgen_Li_PBE_relax/OUTCAR", VaspSettings(functional="pbe"), 3),
-    ("pymatgen_Li_PBE_relax/vasprun.xml.gz", VaspSettings(functional="pbe"), 3),
-    ("custodian_LPS_NpT_MD/OUTCAR.gz",
-     VaspSettings(functional="pbe", cutoff=400, potentials={}), 10),
-    ("custodian_Al_R2SCAN_relax/vasprun.xml.gz", VaspSettings(), "has ENCUT 680 eV, not 520"),
-    ("pymatgen_Li_PBE_relax/OUTCAR", VaspSettings(), "is pbe, not r2scan"),
-    ("pymatgen_Li_PBE_relax/OUTCAR", VaspSettings(functional="pbe", potentials={}),
-     "has the potential 'PAW_PBE Li_sv 23Jan2001' for Li, not Li"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("path", "settings", "expected"), IMPORTS)
-def test_real_outputs_are_imported_or_refused_for_a_reason(outputs, path, settings, expected):
-    run = read_vasp(outputs / path)
-    if isinstance(expected, str):
-        with pytest.raises(LabelError, match=expected):
-            accepted_frames(run, settings)
-        return
-    frames = accepted_frames(run, settings)
-    assert len(frames) == expected
-    for frame in frames:
-        assert np.isfinite(frame.get_forces()).all()
-        assert frame.get_stress().shape == (6,)
-
-
-def test_both_outputs_of_a_run_agree(outputs):
-    folder = outputs / "pymatgen_LiH_R2SCAN_relax"
-    for one, other in zip(
-        read_vasp(folder / "OUTCAR").frames,
-        read_vasp(folder / "vasprun.xml.gz").frames,
-        strict=True,
-    ):
-        assert one.get_potential_energy() == pytest.approx(other.get_potential_energy(), abs=1e-6)
-        np.testing.assert_allclose(one.get_forces(), other.get_forces(), atol=1e-5)
-        np.testing.assert_allclose(one.get_stress(), other.get_stress(), atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("metagga", "gga", "name"),
-    [
-        ("R2scan", "--", "r2scan"),
-        ("R2SCA", "--", "r2scan"),
-        ("r2SCAN", None, "r2scan"),
-        ("SCAN", "--", "scan"),
-        ("RSCAN", "--", "rscan"),
-        ("F", "PE", "pbe"),
-        ("--", "PS", "pbesol"),
-        (None, "--", "pbe"),
-    ],
-)
-def test_functionals_in_every_spelling(metagga, gga, name):
-    assert functional_name(metagga, gga, "PE") == name
-
-
-def test_outputs_that_are_cut_off_or_unconverged_are_refused(outputs, tmp_path):
-    source = outputs / "pymatgen_LiH_R2SCAN_relax"
-    with gzip.open(source / "vasprun.xml.gz", "rt") as packed:
-        text = packed.read()
-    (tmp_path / "vasprun.xml").write_text(text[: len(text) // 2])
-    with pytest.raises(LabelError, match=r"vasprun.xml is cut off"):
-        read_vasp(tmp_path / "vasprun.xml")
-    outcar = (source / "OUTCAR").read_text(errors="replace")
-    (tmp_path / "OUTCAR").write_text(outcar.replace("aborting loop because EDIFF is reached", ""))
-    with pytest.raises(LabelError, match="the electrons converged in none of 1 steps"):
-        accepted_frames(read_vasp(tmp_path / "OUTCAR"), R2SCAN_LIH)
-    (tmp_path / "notes").write_text("hello")
-    with pytest.raises(LabelError, match=r"is neither a vasprun.xml nor an OUTCAR"):
-        read_vasp(tmp_path / "notes")
-    with pytest.raises(LabelError, match="does not exist"):
-        read_vasp(tmp_path / "nothing")
-    shutil.copy(source / "vasprun.xml.gz", tmp_path)
-    os.truncate(tmp_path / "vasprun.xml.gz", 5000)
-    with pytest.raises(LabelError, match="is cut off"):
-        read_vasp(tmp_path / "vasprun.xml.gz")

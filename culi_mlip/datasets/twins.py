@@ -1,0 +1,138 @@
+"""Structures of a store that are the same as others, in another order or another cell's image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from culi_mlip.datasets.store import Store
+from culi_mlip.structures import Entry
+
+SAME = 1e-3
+"""Å by which positions may differ for two structures to be the same: outputs have few digits."""
+
+_PLANES = np.array([1.0, 2.0, 3.0])
+"""Lattice planes whose structure factor tells most structures apart."""
+
+
+class Twin(NamedTuple):
+    """A structure of a store that is the same as another.
+
+    Attributes
+    ----------
+    row_id
+        Its row.
+    is_labelled
+        Whether it has a label already.
+    entry
+        The structure.
+    order
+        ``other[order]`` are its atoms.
+    """
+
+    row_id: int
+    is_labelled: bool
+    entry: Entry
+    order: NDArray[np.int64]
+
+
+class Twins:
+    """Finds structures of a store again, read once for each composition.
+
+    Parameters
+    ----------
+    store
+        The store, which nobody else changes meanwhile.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._known: dict[str, _Known] = {}
+
+    def find(self, atoms: Atoms) -> Twin | None:
+        """Return the structure that is the same, if there is one; of several one that waits.
+
+        Codes sort atoms by species and print positions of few digits, in a cell that is periodic
+        in all directions.
+        """
+        known = self._like(atoms)
+        near = np.abs(np.array(known.factors) - _factor(atoms)) <= _uncertainty(atoms)
+        found = None
+        for i in np.flatnonzero(near):
+            order = same_order(known.entries[i].atoms, atoms)
+            if order is not None:
+                row_id = known.row_ids[i]
+                found = Twin(row_id, row_id not in known.waiting, known.entries[i], order)
+                if not found.is_labelled:
+                    break
+        return found
+
+    def add(self, entry: Entry) -> None:
+        """Take note of a structure that was added to the store with its label."""
+        known = self._like(entry.atoms)
+        known.row_ids.append(-1)
+        known.entries.append(entry)
+        known.factors.append(_factor(entry.atoms))
+
+    def label(self, twin: Twin) -> None:
+        """Take note of a structure that got its label."""
+        self._like(twin.entry.atoms).waiting.remove(twin.row_id)
+
+    def _like(self, atoms: Atoms) -> _Known:
+        formula = str(atoms.get_chemical_formula(mode="hill"))
+        if formula not in self._known:
+            known = self._known[formula] = _Known()
+            for row_id, state, entry in self.store.like(atoms):
+                known.row_ids.append(row_id)
+                known.entries.append(entry)
+                known.factors.append(_factor(entry.atoms))
+                if state != "done":
+                    known.waiting.add(row_id)
+        return self._known[formula]
+
+
+@dataclass
+class _Known:
+    """Structures of one composition."""
+
+    row_ids: list[int] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    factors: list[float] = field(default_factory=list)
+    waiting: set[int] = field(default_factory=set)
+
+
+def same_order(one: Atoms, other: Atoms) -> NDArray[np.int64] | None:
+    """Return the order in which the atoms of `other` are those of `one`, None if they are not.
+
+    Positions may differ by `SAME` and by lattice vectors, cells by `SAME`; periodicity does not
+    count.
+    """
+    if len(one) != len(other) or np.abs(one.cell.array - other.cell.array).max() > SAME:
+        return None
+    difference = _scaled(one)[:, None] - _scaled(other)
+    difference -= np.rint(difference) * one.cell.mask()
+    distances = np.linalg.norm(difference @ one.cell.complete().array, axis=2)
+    distances[one.numbers[:, None] != other.numbers] = np.inf
+    order: NDArray[np.int64] = distances.argmin(axis=1)
+    is_same = distances.min(axis=1).max() < SAME and len(set(order.tolist())) == len(order)
+    return order if is_same else None
+
+
+def _scaled(atoms: Atoms) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = atoms.cell.scaled_positions(atoms.positions)
+    return found
+
+
+def _factor(atoms: Atoms) -> float:
+    """Structure factor of one set of planes: the same in each order and image of the atoms."""
+    return float(atoms.numbers @ np.cos(2 * np.pi * _scaled(atoms) @ _PLANES))
+
+
+def _uncertainty(atoms: Atoms) -> float:
+    """How much the structure factor may differ between structures that are the same."""
+    wave = 2 * np.pi * np.linalg.norm(atoms.cell.complete().reciprocal().T @ _PLANES)
+    return float(atoms.numbers.sum() * wave * SAME) + 1e-9

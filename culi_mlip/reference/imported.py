@@ -1,0 +1,38 @@
+"""Labels that were computed elsewhere: nothing here can compute more of them."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from pydantic import Field
+
+from culi_mlip.configuration import Configuration
+from culi_mlip.errors import EngineError
+
+TITLE = "{code}"
+
+
+class ImportedSettings(Configuration):
+    """What labels that others computed depend on, as their output or whoever adds them says.
+
+    Attributes
+    ----------
+    code
+        The program or model.
+    is_dft
+        Whether its labels may be called DFT.
+    settings
+        All that tells labels of this code apart: functional, cutoff, k-points, potentials, ….
+    """
+
+    code: str = Field(pattern=r"^[A-Za-z][\w .+-]*$")
+    is_dft: bool
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+def make(settings: ImportedSettings) -> NoReturn:
+    """Raise an `EngineError`: the labels are all that there is."""
+    raise EngineError(
+        f"labels of {settings.code} were computed elsewhere: give the name of an engine to compute "
+        "more"
+    )
