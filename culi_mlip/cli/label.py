@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from culi_mlip.cli.options import label_keys
+
 if TYPE_CHECKING:
     from culi_mlip.datasets import Imported
+    from culi_mlip.datasets.frames import LabelKeys
+    from culi_mlip.reference import Engine
 
 
 @click.group("label")
@@ -28,7 +32,6 @@ def command() -> None:
     "outputs",
     metavar="GLOB",
     multiple=True,
-    required=True,
     help="VASP's vasprun.xml or OUTCAR files, also packed (gz, bz2, xz); may be given again.",
 )
 @click.option(
@@ -36,6 +39,24 @@ def command() -> None:
     is_flag=True,
     help="Add VASP's labels of other settings, too, under a digest of their own settings.",
 )
+@click.option(
+    "--frames",
+    "files",
+    metavar="GLOB",
+    multiple=True,
+    help="Labelled frames instead: extended XYZ, ASE database; may be given again.",
+)
+@click.option("--engine", metavar="NAME",
+              help="Who labelled the frames: an engine, or any other code.")  # fmt: skip
+@click.option("--dft/--no-dft", "is_dft", default=None,
+              help="Whether another code's labels may be called DFT.")  # fmt: skip
+@click.option(
+    "--trajectory",
+    "is_trajectory",
+    is_flag=True,
+    help="The frames of each file are one trajectory, which splits keep whole.",
+)
+@label_keys
 @click.option(
     "--settings",
     type=click.Path(path_type=Path),
@@ -47,6 +68,11 @@ def add(
     data: Path,
     outputs: tuple[str, ...],
     as_computed: bool,
+    files: tuple[str, ...],
+    engine: str | None,
+    is_dft: bool | None,
+    is_trajectory: bool,
+    keys: LabelKeys,
     settings: Path | None,
     kind: str,
 ) -> None:
@@ -60,26 +86,36 @@ def add(
     \b
     Examples:
       culi-mlip label add data/ --vasprun 'runs/*/vasprun.xml'
+      culi-mlip label add data/ --frames mine.extxyz --engine FHI-aims --dft --settings pbe.yaml
       culi-mlip dataset split data/
     """
     from culi_mlip.cli import console
     from culi_mlip.configuration import parse, read_yaml
-    from culi_mlip.datasets import import_vasp
+    from culi_mlip.datasets import import_frames, import_vasp
+    from culi_mlip.errors import LabelError
     from culi_mlip.reference import VaspSettings
 
-    wanted = VaspSettings()
-    if settings:
-        wanted = parse(VaspSettings, read_yaml(settings), f"settings {settings}")
-    paths = _named(outputs)
+    if bool(outputs) == bool(files):
+        raise LabelError("give either --vasprun or --frames, with the files that have labels")
+    values = read_yaml(settings) if settings else {}
+    paths = _named(outputs or files)
     with console.steps() as step:
-        outcomes = import_vasp(
-            data,
-            paths,
-            wanted,
-            as_computed=as_computed,
-            kind=kind,
-            progress=step("Reading outputs"),
-        )
+        progress = step("Reading labels") if len(paths) > 1 else None
+        if outputs:
+            wanted = parse(VaspSettings, values, f"settings {settings}")
+            outcomes = import_vasp(
+                data, paths, wanted, as_computed=as_computed, kind=kind, progress=progress
+            )
+        else:
+            outcomes = import_frames(
+                data,
+                paths,
+                _engine(engine, is_dft, values),
+                keys=keys,
+                is_trajectory=is_trajectory,
+                kind=kind,
+                progress=progress,
+            )
     _print(outcomes)
 
 
@@ -98,23 +134,34 @@ def _named(patterns: tuple[str, ...]) -> list[Path]:
     return sorted(found)
 
 
+def _engine(name: str | None, is_dft: bool | None, settings: dict[str, object]) -> Engine:
+    """The engine of frames, one of ours or another code."""
+    from culi_mlip.errors import LabelError
+    from culi_mlip.reference import ENGINES, get_engine
+
+    if name is None:
+        raise LabelError("frames do not say who labelled them: give --engine with its name")
+    if name in ENGINES and name != "imported":
+        return get_engine(name, settings)
+    if is_dft is None:
+        raise LabelError(
+            f"'{name}' is none of our engines: say whether it is DFT, --dft or --no-dft"
+        )
+    return get_engine("imported", {"code": name, "is_dft": is_dft, "settings": settings})
+
+
 def _print(outcomes: list[Imported]) -> None:
     from culi_mlip.cli import console
     from culi_mlip.errors import LabelError
 
+    accepted = [outcome for outcome in outcomes if not outcome.reason]
+    if len(outcomes) == 1 and not accepted:
+        raise LabelError(outcomes[0].reason)
     for outcome in outcomes:
-        notes = [f"{outcome.known} frames are in the store with a label already"] * bool(
-            outcome.known
-        )
-        if outcome.left_out:
-            notes.append(
-                f"{outcome.left_out} steps are left out, not converged or of other k-points"
-            )
         if outcome.reason:
             console.out.print(f"Refused: {outcome.reason}", markup=False)
-        elif notes := [*notes, *filter(None, [outcome.note])]:
-            console.out.print(f"{outcome.path}: {'; '.join(notes)}", markup=False)
-    accepted = [outcome for outcome in outcomes if not outcome.reason]
+        elif notes := "; ".join(_notes(outcome)):
+            console.out.print(f"{outcome.path}: {notes}", markup=False)
     if not accepted:
         raise LabelError(f"none of {len(outcomes)} files has a label that can be accepted")
     console.out.print(
@@ -126,3 +173,15 @@ def _print(outcomes: list[Imported]) -> None:
     )
     digests = sorted({digest for outcome in accepted for digest in outcome.engines})
     console.out.print(f"Engine and settings: {', '.join(digests)}")
+
+
+def _notes(outcome: Imported) -> list[str]:
+    notes = []
+    if outcome.known:
+        notes.append(f"{outcome.known} frames are in the store with a label already")
+    if outcome.left_out:
+        notes.append(
+            f"{outcome.left_out} steps are left out, as their electrons did not converge or their "
+            "cell has another mesh of k-points"
+        )
+    return notes + [outcome.note] * bool(outcome.note)

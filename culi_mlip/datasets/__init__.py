@@ -4,7 +4,7 @@ from culi_mlip.datasets.audit import Audit, Finding, audit
 from culi_mlip.datasets.build import build_dataset
 from culi_mlip.datasets.executors import Workers, open_executor
 from culi_mlip.datasets.export import export_frames, export_parts, open_store
-from culi_mlip.datasets.imports import Imported, import_vasp
+from culi_mlip.datasets.imports import Imported, import_frames, import_vasp
 from culi_mlip.datasets.labelling import label_pending
 from culi_mlip.datasets.leakage import leakage
 from culi_mlip.datasets.preview import Preview, preview
@@ -27,6 +27,7 @@ __all__ = [
     "export_frames",
     "export_parts",
     "fit_reference_energies",
+    "import_frames",
     "import_vasp",
     "label_pending",
     "leakage",

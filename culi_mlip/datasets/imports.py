@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
+from culi_mlip.datasets.frames import LABELS, LabelKeys, labelled_frames, unread_labels
 from culi_mlip.datasets.store import Store
 from culi_mlip.datasets.twins import Twins
 from culi_mlip.errors import CuliError, LabelError
@@ -106,6 +108,79 @@ def import_vasp(
     return _import(folder, paths, read, kind, progress)
 
 
+def import_frames(
+    folder: str | os.PathLike[str],
+    paths: Iterable[str | os.PathLike[str]],
+    engine: Engine,
+    *,
+    keys: LabelKeys | None = None,
+    is_trajectory: bool = False,
+    kind: str = "imported",
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Imported]:
+    """Add labelled frames of files, all of a file or none.
+
+    They meet the structures of the store as in `import_vasp`. Parent and trajectory that a frame
+    has in its info, as in our own exports, are kept.
+
+    Parameters
+    ----------
+    folder
+        Of the dataset; its store is made when the first label is accepted.
+    paths
+        Extended XYZ files, ASE databases, or others that ASE reads; energies in eV, forces in
+        eV/Å, stresses in eV/Å³. An energy that ASE calls free_energy stands before its energy.
+    engine
+        Who labelled them; ``get_engine("imported", ...)`` for a code that is none of ours.
+    keys
+        Names of the labels in the files.
+    is_trajectory
+        Whether the frames of each file are steps of one trajectory, which splits keep whole.
+    kind
+        Kind of the structures that are added.
+    progress
+        Called with (files done, all).
+
+    Returns
+    -------
+    list of Imported
+        One for each file.
+    """
+
+    def read(path: Path) -> _Labels:
+        frames = [(atoms, engine) for atoms in _whole_frames(path, keys or LabelKeys())]
+        return _Labels(frames, is_trajectory=is_trajectory)
+
+    return _import(folder, paths, read, kind, progress)
+
+
+def _whole_frames(path: Path, keys: LabelKeys) -> list[Atoms]:
+    """Frames of a file, each with energy and forces, all finite.
+
+    Raises
+    ------
+    CuliError
+        If there is none, or one is not so.
+    """
+    frames = labelled_frames(path, keys)
+    hint = unread_labels(frames, keys)
+    for n, atoms in enumerate(frames):
+        results = atoms.calc.results
+        if keys.energy is None:
+            results["energy"] = results.get("free_energy", results.get("energy"))
+        missing = [label for label in ("energy", "forces") if results.get(label) is None]
+        if missing:
+            remedy = hint or "give the name of its values, as by --forces-key"
+            raise LabelError(f"{path}, frame {n}: no label for {' and '.join(missing)}; {remedy}")
+        for label in LABELS:
+            if not np.isfinite(results.get(label, 0.0)).all():
+                raise LabelError(f"{path}, frame {n}: the {label} holds NaN or infinity: mend it")
+        atoms.info["step"] = n + 1
+    if hint:
+        raise LabelError(f"{path}: {hint}")
+    return frames
+
+
 @dataclass(frozen=True)
 class _Labels:
     """Labelled frames of a file, each with its engine."""
@@ -166,8 +241,12 @@ def _store(twins: Twins, path: Path, labels: _Labels, kind: str) -> Imported:
             twin = twins.find(atoms)
             results: dict[str, Any] = dict(atoms.calc.results)
             if twin is None:
-                how = {"source": str(path.absolute()), "step": atoms.info.get("step", 1)}
-                entry = Entry(atoms, kind, parent, trajectory, how, results)
+                how = {"source": str(path.absolute()), "step": atoms.info["step"]}
+                origin = [
+                    str(atoms.info.get(key) or value)
+                    for key, value in (("parent", parent), ("trajectory", trajectory))
+                ]
+                entry = Entry(atoms, kind, *origin, how, results)
                 store.add([entry], engine)
                 twins.add(entry)
                 added += 1

@@ -3,12 +3,15 @@
 import gzip
 import shutil
 
+import ase.db
+import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from culi_mlip.datasets import Store, import_vasp
+from culi_mlip.datasets import Store, import_frames, import_vasp
+from culi_mlip.datasets.frames import LabelKeys
 from culi_mlip.datasets.twins import Twins, same_order
 from culi_mlip.reference import VaspSettings, get_engine
 from culi_mlip.reference.vasp_outputs import read_vasp
@@ -241,3 +244,103 @@ def test_tags_that_an_output_does_not_show_are_named(tmp_path):
     (outcome,) = import_vasp(tmp_path / "data", [tmp_path / "OUTCAR"], PAPER)
     assert outcome.note == "does not show LASPH: taken as asked for"
     shutil.rmtree(tmp_path / "data")
+
+
+MINE = get_engine("imported", {"code": "FHI-aims", "is_dft": True, "settings": {"xc": "pbe"}})
+
+
+@pytest.mark.parametrize("name", ["mine.extxyz", "mine.db", "mine.traj"])
+def test_own_frames_enter_with_the_engine_that_is_named(tmp_path, name):
+    frames = lithium(3)
+    ase.io.write(tmp_path / name, frames)
+    (outcome,) = import_frames(tmp_path / "data", [tmp_path / name], MINE, kind="mine")
+    assert (outcome.frames, outcome.added, outcome.engines) == (3, 3, (MINE.digest,))
+    store = Store(tmp_path / "data" / "store.db")
+    found = sorted(store.frames(), key=lambda atoms: -atoms.get_potential_energy())
+    for atoms, told in zip(frames, found, strict=True):
+        assert told.get_potential_energy() == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
+        np.testing.assert_allclose(told.get_forces(), atoms.get_forces(), atol=1e-7)
+        np.testing.assert_allclose(told.get_stress(), atoms.get_stress(), atol=1e-7)
+        assert told.info["kind"] == "mine"
+        assert not {"parent", "trajectory"} & set(told.info)
+    (again,) = import_frames(tmp_path / "data", [tmp_path / name], MINE)
+    assert (again.added, again.known) == (0, 3)
+    assert get_engine("imported", store.engines[MINE.digest]["settings"]).digest == MINE.digest
+    assert not store.check()
+
+
+def test_labels_under_other_names_need_their_names(tmp_path):
+    frames = lithium(2)
+    for atoms in frames:
+        results, atoms.calc = atoms.calc.results, None
+        atoms.info |= {"REF_energy": results["energy"], "my_virial": -results["stress"] * 3.44**3}
+        atoms.arrays["REF_forces"] = results["forces"]
+    file = tmp_path / "named.extxyz"
+    ase.io.write(file, frames)
+    (refused,) = import_frames(tmp_path / "data", [file], MINE)
+    assert "--energy-key REF_energy --forces-key REF_forces" in refused.reason
+    keys = LabelKeys("REF_energy", "REF_forces", "my_virial")
+    (outcome,) = import_frames(tmp_path / "data", [file], MINE, keys=keys)
+    assert outcome.added == 2
+    for told in stored(tmp_path / "data"):
+        atoms = lithium(2)[round(-100 * told.get_potential_energy() - 470)]
+        np.testing.assert_allclose(told.get_forces(), atoms.get_forces(), atol=1e-7)
+        np.testing.assert_allclose(told.get_stress(), atoms.get_stress(), atol=1e-7)
+
+
+def test_energy_is_the_one_that_forces_are_derivatives_of(tmp_path):
+    (atoms,) = lithium(1)
+    atoms.calc.results["free_energy"] = -4.71
+    ase.io.write(tmp_path / "both.extxyz", atoms)
+    import_frames(tmp_path / "data", [tmp_path / "both.extxyz"], MINE)
+    assert stored(tmp_path / "data")[0].get_potential_energy() == -4.71
+
+
+def test_frames_of_one_trajectory_stay_together(tmp_path):
+    ase.io.write(tmp_path / "md.extxyz", lithium(3))
+    import_frames(tmp_path / "data", [tmp_path / "md.extxyz"], MINE, is_trajectory=True)
+    frames = stored(tmp_path / "data")
+    assert len({atoms.info["trajectory"] for atoms in frames}) == 1
+    assert sorted("parent" in atoms.info for atoms in frames) == [False, True, True]
+
+
+def test_frames_of_an_export_keep_their_parents(tmp_path):
+    frames = lithium(2)
+    frames[1].info |= {"parent": "s0", "trajectory": "t0"}
+    ase.io.write(tmp_path / "all.extxyz", frames)
+    import_frames(tmp_path / "data", [tmp_path / "all.extxyz"], MINE)
+    (kept,) = (a for a in stored(tmp_path / "data") if a.get_potential_energy() == -4.71)
+    assert (kept.info["parent"], kept.info["trajectory"]) == ("s0", "t0")
+
+
+def broken(key, value):
+    frames = lithium(2)
+    if key in ("symbols", "positions"):
+        getattr(frames[1], key)[0] = value
+    elif value is None:
+        del frames[1].calc.results[key]
+    else:
+        frames[1].calc.results[key] = frames[1].calc.results[key] * value
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("symbols", "X", "frame 1: X is no element"),
+        ("positions", np.nan, "frame 1: the position of atom 0 is NaN"),
+        ("energy", np.nan, "frame 1: the energy holds NaN"),
+        ("forces", np.inf, "frame 1: the forces holds NaN"),
+        ("stress", np.nan, "frame 1: the stress holds NaN"),
+        ("energy", None, "frame 1: no label for energy"),
+        ("forces", None, "frame 1: no label for forces"),
+    ],
+)
+def test_a_file_with_a_wrong_frame_is_refused_and_the_others_read(tmp_path, key, value, words):
+    ase.io.write(tmp_path / "a.extxyz", broken(key, value))
+    ase.io.write(tmp_path / "b.extxyz", lithium(1))
+    files = [tmp_path / "a.extxyz", tmp_path / "b.extxyz"]
+    refused, accepted = import_frames(tmp_path / "data", files, MINE)
+    assert words in refused.reason
+    assert accepted.added == 1
+    assert len(stored(tmp_path / "data")) == 1
