@@ -242,11 +242,14 @@ def _store(twins: Twins, path: Path, labels: _Labels, kind: str) -> Imported:
             results: dict[str, Any] = dict(atoms.calc.results)
             if twin is None:
                 how = {"source": str(path.absolute()), "step": atoms.info["step"]}
-                origin = [
-                    str(atoms.info.get(key) or value)
-                    for key, value in (("parent", parent), ("trajectory", trajectory))
-                ]
-                entry = Entry(atoms, kind, *origin, how, results)
+                entry = Entry(
+                    atoms,
+                    kind,
+                    parent=str(atoms.info.get("parent") or parent),
+                    trajectory=str(atoms.info.get("trajectory") or trajectory),
+                    how=how,
+                    results=results,
+                )
                 store.add([entry], engine)
                 twins.add(entry)
                 added += 1
