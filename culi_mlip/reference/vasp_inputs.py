@@ -29,6 +29,7 @@ OFF: Mapping[str, Tag] = {
     "LSORBIT": False,
     "LNONCOLLINEAR": False,
     "LSOL": False,  # implicit solvent
+    "LTRUNCATE": False,  # Coulomb interaction cut off in the vacuum
     "EFIELD": 0.0,
     "LMONO": False,
     "EPSILON": 1.0,
@@ -58,7 +59,7 @@ BESIDE: Mapping[str, Sequence[str]] = {
 }
 """Tags that say how, where another one is set."""
 
-UNFIT: Mapping[str, Tag] = {"ML_LMLFF": False, "PSTRESS": 0.0}
+UNFIT: Mapping[str, Tag] = {"ML_LMLFF": False, "PSTRESS": 0.0, "SCALEE": 1.0}
 """Tags whose steps are no labels of DFT, whatever the settings, and what VASP takes by default."""
 
 LABEL_TAGS = (

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 
 from culi_mlip.datasets import Store, import_frames, import_vasp
 from culi_mlip.datasets.frames import LabelKeys
@@ -165,6 +166,21 @@ def test_structure_that_waits_gets_its_label(run, tmp_path):
     assert [a.info.get("parent") for a in frames].count(parent.uid) == 3
 
 
+def test_labels_reach_their_own_structures(run, tmp_path):
+    """Three structures of one composition wait, in another order than the output's."""
+    (tmp_path / "data").mkdir()
+    store = Store(tmp_path / "data" / "store.db")
+    told = lithium(4)
+    store.add([Entry(told[n].copy(), f"step {n}") for n in (2, 0, 3)])
+    (outcome,) = import_vasp(tmp_path / "data", run[:1], PAPER, kind="step 1")
+    assert (outcome.labelled, outcome.added) == (3, 1)
+    for atoms in stored(tmp_path / "data"):
+        same = told[int(atoms.info["kind"][-1])]
+        assert atoms.get_potential_energy() == pytest.approx(same.get_potential_energy())
+        np.testing.assert_allclose(atoms.get_forces(), same.get_forces(), atol=1e-6)
+        np.testing.assert_allclose(atoms.positions, same.positions, atol=1e-4)
+
+
 def lih(order):
     atoms = Atoms("LiH", [[0.1, 0, 0], [2.0, 2.1, 2.2]], cell=[4.1] * 3, pbc=True)
     forces = np.array([[0.1, 0.2, 0.3], [-0.4, -0.5, -0.6]])
@@ -180,6 +196,7 @@ def test_forces_follow_the_order_of_the_structure_that_waits(tmp_path, order):
     waiting = lih(order)
     waiting.calc = None
     waiting.positions[0] += waiting.cell[1]  # another image
+    waiting.set_constraint(FixAtoms([0]))  # whose force counts all the same
     Store(tmp_path / "data" / "store.db").add([Entry(waiting, "bulk")])
     titles = ["PAW_PBE Li_sv 10Sep2004", "PAW_PBE H 15Jun2001"]
     (tmp_path / "OUTCAR").write_text(outcar([lih([0, 1])], titles=titles))

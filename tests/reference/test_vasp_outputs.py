@@ -72,6 +72,7 @@ DIFFERENT = [
     ({"LSORBIT": "T"}, "has LSORBIT T, not F"),
     ({"LNONCOLLINEAR": "T"}, "has LNONCOLLINEAR T, not F"),
     ({"LSOL": ".TRUE."}, "has LSOL T, not F"),
+    ({"LTRUNCATE": "T"}, "has LTRUNCATE T, not F"),
     ({"EFIELD": "0.05"}, "has EFIELD 0.05, not 0"),
     ({"LDIPOL": "T", "IDIPOL": "3"}, "has LDIPOL T, not F; has IDIPOL 3, not 0"),
     ({"LMONO": "T"}, "has LMONO T, not F"),
@@ -91,6 +92,7 @@ def test_what_changes_a_label_is_named(written, tags, words):
 UNFIT = [
     ({"ML_LMLFF": "T"}, "ML_LMLFF = T"),
     ({"PSTRESS": "10.0"}, "PSTRESS = 10.0"),
+    ({"SCALEE": "0.5"}, "SCALEE = 0.5"),
     ({"ICHARG": "11"}, "ICHARG = 11"),
     ({"IALGO": "3"}, "IALGO = 3"),
     ({"IALGO": "90"}, "IALGO = 90"),
@@ -182,6 +184,13 @@ def test_mesh_of_a_hexagonal_cell_with_all_its_symmetry():
     assert not points.are((2, 1, 1))
     assert not points.are((2, 2, 2))
     assert not points.are((4, 4, 1))
+
+
+def test_weights_of_three_digits_do_not_hide_a_mesh():
+    """1/12³ is 0.001 to three digits, as is 1/24³."""
+    points = KPoints(points=((0, 0, 0), (1 / 12, 0, 0)), weights=(0.001, 0.999), precision=6e-4)
+    assert points.are((12, 12, 12))
+    assert not points.are((24, 24, 24))
 
 
 def test_symmetry_leaves_a_mesh_what_it_is():
@@ -281,6 +290,8 @@ def test_tags_that_only_the_users_input_shows_count(tmp_path, tag):
         ("  vdW kernel read from vdw_kernel.bindat", "LUSE_VDW T"),
         ("  Edisp (eV):  -0.3", "IVDW on"),
         (" INCAR:\n   IVDW = 11\n", "IVDW 11"),
+        (" INCAR:\n   METAGGA = R2SCANL\n", "is r2scanl, not r2scan"),
+        ("  ML FREE ENERGIE OF THE SYSTEM", "no labels of DFT: it has ML_LMLFF"),
     ],
 )
 def test_marks_of_outcar_where_it_prints_no_tag(tmp_path, head, words):
