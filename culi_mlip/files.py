@@ -16,6 +16,9 @@ from ase import Atoms
 
 from culi_mlip.errors import CuliError, OutputError, StructureError
 
+CONSTRAINTS_KEY = "ase_constraints"
+"""In a frame's info: ASE's dictionaries of constraints that extended XYZ has no column for."""
+
 
 @contextmanager
 def output_errors(path: str | os.PathLike[str]) -> Iterator[None]:
@@ -151,6 +154,7 @@ def read_frames(path: str | os.PathLike[str]) -> list[Atoms]:
         check_finite(atoms, f"{path}, frame {i}")
         if not atoms.numbers.all():
             raise StructureError(f"{path}, frame {i}: X is no element: name the species")
+        _restore_constraints(atoms, f"{path}, frame {i}")
     return list(frames)
 
 
@@ -236,6 +240,21 @@ def check_finite(atoms: Atoms, name: str) -> None:
         raise StructureError(f"{name}: the position of atom {bad[0]} is NaN or infinite: mend it")
     if not np.isfinite(atoms.cell.array).all():
         raise StructureError(f"{name}: the cell holds NaN or infinity: mend it")
+
+
+def _restore_constraints(atoms: Atoms, name: str) -> None:
+    """Apply the constraints that an MD wrote beside those of the columns."""
+    from ase.constraints import dict2constraint
+
+    values = atoms.info.pop(CONSTRAINTS_KEY, [])
+    try:
+        others = [dict2constraint(value) for value in values]
+    except (KeyError, TypeError, ValueError) as error:
+        raise StructureError(
+            f"{name}: {CONSTRAINTS_KEY} holds no constraints of ASE ({error}): mend or remove it"
+        ) from error
+    if others:
+        atoms.set_constraint(atoms.constraints + others)
 
 
 def _plain(value: Any) -> Any:

@@ -102,7 +102,13 @@ def locked(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield folder
 
 
-def is_finished(path: str | os.PathLike[str], inputs: Mapping[str, Any]) -> bool:
+def is_finished(
+    path: str | os.PathLike[str],
+    inputs: Mapping[str, Any],
+    *,
+    grows: str = "",
+    instead: str = "choose another --out, or remove it to start anew",
+) -> bool:
     """Say whether a folder holds this very job, and finished.
 
     Parameters
@@ -111,24 +117,34 @@ def is_finished(path: str | os.PathLike[str], inputs: Mapping[str, Any]) -> bool
         The run folder; it may not exist yet.
     inputs
         The fully resolved input of the job.
+    grows
+        The input that may be larger than the recorded one: then the job goes on.
+    instead
+        What to do about a folder with another job.
 
     Raises
     ------
     CuliError
-        If the folder holds a job with other inputs.
+        If the folder holds a job with other inputs, or its record cannot be read.
     """
     record_file = Path(path) / "run.yaml"
     if not record_file.is_file():
         return False
-    record = yaml.safe_load(record_file.read_text(encoding="utf-8"))
-    recorded = record["inputs"]
-    changed = [k for k in (inputs | recorded) if recorded.get(k) != inputs.get(k)]
-    if changed:
+    try:
+        record = yaml.safe_load(record_file.read_text(encoding="utf-8"))
+        command, status, recorded = record["command"], record["status"], record["inputs"]
+        changed = [k for k in (inputs | recorded) if recorded.get(k) != inputs.get(k)]
+        more = changed == [grows] and inputs[grows] > recorded[grows]
+    except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
         raise CuliError(
-            f"{path} holds another job ({record['command']} with other {', '.join(changed)}): "
-            "choose another --out, or remove it to start anew"
+            f"{record_file} is no record of a run: choose another --out, or remove {path} to start "
+            "anew"
+        ) from error
+    if changed and not more:
+        raise CuliError(
+            f"{path} holds another job ({command} with other {', '.join(changed)}): {instead}"
         )
-    return bool(record["status"] == "done")
+    return bool(status == "done") and not more
 
 
 def _write(folder: Path, record: dict[str, Any]) -> None:

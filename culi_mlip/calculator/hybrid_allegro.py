@@ -16,7 +16,7 @@ from nequip.integrations.ase import NequIPCalculator
 
 from culi_mlip.errors import ModelError
 from culi_mlip.files import check_finite
-from culi_mlip.models.files import model_file, model_metadata
+from culi_mlip.models.files import model_digest, model_file, model_metadata
 
 
 class HybridAllegro(NequIPCalculator):
@@ -37,6 +37,8 @@ class HybridAllegro(NequIPCalculator):
         Chemical symbols that the model knows.
     metadata
         What the run folder records of the model (``model.json``), empty for a lone file.
+    digest
+        Hash of the model file, the same wherever it lies.
 
     Raises
     ------
@@ -60,6 +62,7 @@ class HybridAllegro(NequIPCalculator):
         loaded = _load(file, device)
         super().__init__(model=loaded.model, device=device, transforms=loaded.transforms)
         self.metadata = model_metadata(model)
+        self.digest = model_digest(model)
         mapper = next(t for t in self.transforms if hasattr(t, "model_type_names"))
         self.species: list[str] = list(mapper.model_type_names)
 

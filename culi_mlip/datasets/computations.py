@@ -17,12 +17,12 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.md.bussi import Bussi
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
 from culi_mlip.datasets.jobs import LABEL_FOLDER, Job, Label, Outcome, Record  # noqa: F401
 from culi_mlip.datasets.recipe import MeltQuench, Relaxation, Sampling, Task
-from culi_mlip.dynamics import choose_frames, melt_quench
+from culi_mlip.dynamics import choose_frames, degrees_of_freedom, melt_quench
+from culi_mlip.dynamics.thermostats import VelocityRescaling
+from culi_mlip.dynamics.velocities import draw_velocities
 from culi_mlip.errors import CuliError, OutputError, SetupError
 from culi_mlip.files import check_finite, read_frames
 from culi_mlip.reference import Engine, get_engine
@@ -155,29 +155,25 @@ def _sampling(task: Sampling, job: Job, engine: Engine, calculator: Calculator) 
     A killed one is made again from its beginning, its labels taken from the record.
     Bussi, Donadio, Parrinello, J. Chem. Phys. 126, 014101 (2007).
     """
-    if len(job.start.atoms) < 2:
-        return [], _NO_MD
     frames = []
+    start = job.start.atoms.copy()
+    start.set_constraint()
+    if degrees_of_freedom(start) == 0:
+        return [], _NO_MD
     for temperature in task.temperatures:
         name = f"md-{job.start.uid}-{temperature:g}K"
         rng = np.random.default_rng(_seed(job, name))
-        atoms = job.start.atoms.copy()
-        atoms.set_constraint()
+        atoms = start.copy()
         record = Path(job.folder, task.name, f"{temperature:g}K.steps")
         atoms.calc = Recorded(calculator, record, engine.digest)
-        n_degrees = 3 * len(atoms) - 3  # the centre of mass stays where it is
-        MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
-        Stationary(atoms)
-        kinetic = n_degrees * units.kB * temperature / 2
-        atoms.set_momenta(atoms.get_momenta() * np.sqrt(kinetic / atoms.get_kinetic_energy()))
-        dynamics = Bussi(
+        draw_velocities(atoms, temperature, rng)
+        dynamics = VelocityRescaling(
             atoms,
             timestep=task.timestep_fs * units.fs,
             temperature_K=temperature,
             taut=50 * units.fs,
             rng=rng,
         )
-        dynamics.ndof, dynamics.target_kinetic_energy = n_degrees, kinetic  # ASE counts all
         for _ in range(task.steps // task.stride):
             dynamics.run(task.stride)
             how = {"temperature_K": temperature, "step": dynamics.nsteps}

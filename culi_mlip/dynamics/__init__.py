@@ -3,11 +3,13 @@
 from culi_mlip.dynamics.analysis import energy_drift, height_profile, lost_atoms
 from culi_mlip.dynamics.md import MDResult, run_md
 from culi_mlip.dynamics.melt_quench import Schedule, choose_frames, melt_quench
+from culi_mlip.dynamics.velocities import degrees_of_freedom
 
 __all__ = [
     "MDResult",
     "Schedule",
     "choose_frames",
+    "degrees_of_freedom",
     "energy_drift",
     "height_profile",
     "lost_atoms",

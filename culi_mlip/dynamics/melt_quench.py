@@ -14,17 +14,19 @@ from ase.calculators.calculator import Calculator
 from ase.geometry import find_mic
 from numpy.typing import NDArray
 
-from culi_mlip.dynamics.md import (
-    MDResult,
-    integrate,
-    read_log,
-    structure_digest,
-    with_velocities,
-    write_steps,
-)
+from culi_mlip.dynamics.checks import check_counts, check_numbers, check_structure, prepared
+from culi_mlip.dynamics.identity import calculator_digest, structure_digest
+from culi_mlip.dynamics.md import MDResult, integrate
+from culi_mlip.dynamics.records import read_log, write_steps
 from culi_mlip.dynamics.thermostats import NoseHoover
-from culi_mlip.errors import CuliError, EngineError
+from culi_mlip.dynamics.velocities import with_velocities
+from culi_mlip.errors import CuliError
 from culi_mlip.runs import is_finished, run_folder
+
+_INSTEAD = (
+    "choose another --out, or remove it to start anew; to go on from its end, run md or "
+    "melt-quench on its final.extxyz"
+)
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,9 @@ class Schedule:
     period: float = 12.0
 
     def __post_init__(self) -> None:
-        for name in ("hold", "to", "rate", "timestep", "period"):
-            if not getattr(self, name) > 0:
-                raise CuliError(f"{name} is {getattr(self, name)}: give a positive number")
-        if self.hold_time < 0:
+        names = ("hold", "to", "rate", "timestep", "period")
+        check_numbers(**{name: getattr(self, name) for name in names})
+        if not 0 <= self.hold_time < np.inf:
             raise CuliError(f"hold_time is {self.hold_time}: give no negative number")
         if self.period < 5 * self.timestep:
             raise CuliError(f"period is {self.period} fs: give at least five time steps")
@@ -123,12 +124,15 @@ def melt_quench(
     """Hold and cool a structure under a Nosé-Hoover chain, or continue a run that was killed.
 
     The paper's: 600 K to 10 K at 250 K/ps, time step 2 fs (Laskaris et al. 2026, section 3.2).
-    The step that was reached sets the temperature: a continued ramp never starts again.
+    The step that was reached sets the temperature: a continued ramp never starts again. Degrees of
+    freedom are counted as in `run_md`; VASP's own MD counts them itself. A schedule that has ended
+    cannot be made longer: its last frame is where another run begins.
 
     Parameters
     ----------
     atoms
-        The structure; its constraints are obeyed and its velocities kept, if it has any.
+        The structure; its constraints are obeyed and its velocities kept, if it has any, less the
+        drift of the centre of mass.
     calculator
         The potential or reference engine, or an engine's own MD, whose thermostat then has a
         period of its own.
@@ -151,20 +155,25 @@ def melt_quench(
 
     Raises
     ------
+    StructureError
+        If the structure cannot be run: nothing can move, atoms overlap, numbers are not finite.
+    EngineError
+        If the potential cannot compute it.
     CuliError
-        If an argument is out of range, the folder holds another run, or the energy diverges.
+        If an argument is out of range, the folder holds another run, or the run diverges.
     """
-    if stride < 1:
-        raise CuliError(f"stride is {stride}: give at least 1")
+    check_counts(stride=stride, seed=seed)
+    check_structure(atoms)
     inputs = {
         "structure": structure_digest(atoms),
+        "calculator": calculator_digest(calculator),
         "model": model,
         **{name: getattr(schedule, name) for name in schedule.__dataclass_fields__},
         "stride": stride,
         "seed": seed,
     }
     folder = Path(out)
-    if not is_finished(folder, inputs):
+    if not is_finished(folder, inputs, instead=_INSTEAD):
         rng = np.random.default_rng(seed)
         progress = progress or (lambda done, total: None)
         if callable(calculator):
@@ -179,7 +188,7 @@ def melt_quench(
                 )
                 write_steps(folder, frames, timestep=schedule.timestep, stride=stride)
         else:
-            moving = _able(calculator, atoms, model)
+            moving = prepared(atoms, calculator, model)
             with run_folder(folder, "melt-quench", inputs):
                 dynamics = NoseHoover(
                     with_velocities(moving, schedule.hold, rng),
@@ -193,29 +202,11 @@ def melt_quench(
                     schedule.steps,
                     stride=stride,
                     rng=rng,
-                    hottest=10 * schedule.hold + 3000,
+                    temperature=schedule.hold,
+                    steady=schedule.hold_steps,
                     progress=progress,
                 )
     return MDResult(folder, read_log(folder / "log.csv"))
-
-
-def _able(calculator: Calculator, atoms: Atoms, model: str) -> Atoms:
-    """A copy of the structure with its calculator, which has computed its energy once.
-
-    So what the potential refuses leaves no folder behind.
-    """
-    moving = atoms.copy()
-    moving.calc = calculator
-    try:
-        moving.get_potential_energy()
-    except CuliError:
-        raise
-    except Exception as error:  # an engine may refuse in any way
-        raise EngineError(
-            f"{model or 'the potential'} cannot compute {atoms.get_chemical_formula()} "
-            f"({type(error).__name__}: {error})"
-        ) from error
-    return moving
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Thermostats: what they add to ASE's, and their state for runs that continue."""
+"""Thermostats that heat what moves, and their state for runs that continue."""
 
 from __future__ import annotations
 
@@ -10,17 +10,56 @@ import numpy as np
 from ase import Atoms, units
 from ase.md.bussi import Bussi
 from ase.md.md import MolecularDynamics
-from ase.md.nose_hoover_chain import NoseHooverChainNVT, NoseHooverChainThermostat
-from numpy.typing import NDArray
+from ase.md.nose_hoover_chain import NoseHooverChainThermostat
+from ase.md.verlet import VelocityVerlet
+
+from culi_mlip.dynamics.velocities import degrees_of_freedom
 
 
-class NoseHoover(NoseHooverChainNVT):
-    """ASE's Nosé-Hoover chain, with a temperature that may change and atoms that may be held.
+class VelocityRescaling(Bussi):
+    """ASE's stochastic velocity rescaling of the degrees of freedom that carry heat.
 
     Parameters
     ----------
     atoms
-        What moves. Only the degrees of freedom that constraints leave are thermostatted.
+        What moves, with its velocities.
+    timestep
+        In ASE's unit of time.
+    temperature_K
+        Of the thermostat.
+    taut
+        Its relaxation time in ASE's unit of time.
+    rng
+        What it draws from.
+
+    References
+    ----------
+    Bussi, Donadio, Parrinello, J. Chem. Phys. 126, 014101 (2007), equation A7.
+    """
+
+    def __init__(
+        self,
+        atoms: Atoms,
+        timestep: float,
+        temperature_K: float,  # noqa: N803 (as in ASE)
+        taut: float,
+        rng: np.random.Generator,
+    ) -> None:
+        super().__init__(atoms, timestep, temperature_K, taut, rng)
+        self.ndof = degrees_of_freedom(atoms)  # ASE counts the centre of mass, which stays
+        self.target_kinetic_energy = 0.5 * self.temp * self.ndof
+
+
+class NoseHoover(VelocityVerlet):
+    """Velocity Verlet between two half steps of ASE's Nosé-Hoover chain.
+
+    The temperature may change, and constraints are obeyed as in other runs.
+
+    Parameters
+    ----------
+    atoms
+        What moves, with its velocities. Only the degrees of freedom that carry heat are
+        thermostatted.
     timestep
         In ASE's unit of time.
     temperature
@@ -41,31 +80,32 @@ class NoseHoover(NoseHooverChainNVT):
         temperature: Callable[[int], float],
         period: float,
     ) -> None:
-        damping = period / (np.sqrt(2) * np.pi)  # ω² = 2 · 3N kT / Q, Q = 3N kT τ²
-        super().__init__(atoms, timestep, temperature(0), damping)
+        super().__init__(atoms, timestep)
         self.temperature = temperature
-        self._thermostat = NoseHooverChainThermostat(
-            num_atoms_global=atoms.get_number_of_degrees_of_freedom() / 3,
+        self.chain = NoseHooverChainThermostat(
+            num_atoms_global=degrees_of_freedom(atoms) / 3,
             masses=self.masses,
             temperature_K=temperature(0),
-            tdamp=damping,
+            tdamp=period / (np.sqrt(2) * np.pi),  # ω² = 2 · 3N kT / Q, Q = 3N kT τ²
             tloop=4,  # with one, a short period diverges from a start far out of equilibrium
         )
 
-    def step(self) -> None:
+    def step(self, forces: Any = None) -> Any:
         """Move by one time step, at the temperature of its beginning."""
-        chain = self._thermostat
-        factor = units.kB * self.temperature(self.nsteps) / chain._kT
+        factor = units.kB * self.temperature(self.nsteps) / self.chain._kT
         if factor != 1.0:  # friction p/Q stays
-            chain._kT *= factor
-            chain._Q *= factor
-            chain._p_eta *= factor
-        super().step()
+            self.chain._kT *= factor
+            self.chain._Q *= factor
+            self.chain._p_eta *= factor
+        self._exchange()
+        forces = super().step(forces)
+        self._exchange()
+        return forces
 
-    def _get_forces(self) -> NDArray[np.float64]:
-        """With those on held atoms 0: ASE's chain would let their momenta grow unseen."""
-        self._update_atoms()
-        return np.asarray(self.atoms.get_forces())
+    def _exchange(self) -> None:
+        """Exchange heat with the chain for half a step."""
+        momenta = self.chain.integrate_nhc(self.atoms.get_momenta(), self.dt / 2)
+        self.atoms.set_momenta(momenta, apply_constraint=False)
 
 
 def conserved_energy(dynamics: MolecularDynamics, total: float) -> float:
@@ -79,7 +119,7 @@ def conserved_energy(dynamics: MolecularDynamics, total: float) -> float:
         Potential and kinetic energy, eV.
     """
     if isinstance(dynamics, NoseHoover):
-        return total + dynamics._thermostat.get_thermostat_energy()
+        return total + dynamics.chain.get_thermostat_energy()
     return total - float(getattr(dynamics, "transferred_energy", 0.0))
 
 
@@ -95,9 +135,8 @@ def state(dynamics: MolecularDynamics, rng: np.random.Generator) -> dict[str, An
     if isinstance(dynamics, Bussi):
         found["transferred_energy"] = dynamics.transferred_energy
     if isinstance(dynamics, NoseHoover):
-        chain = dynamics._thermostat
+        chain = dynamics.chain
         found |= {"eta": chain._eta, "p_eta": chain._p_eta, "mass": chain._Q, "kT": chain._kT}
-        found["momenta"] = dynamics._p
     return found
 
 
@@ -112,7 +151,6 @@ def set_state(
     if isinstance(dynamics, Bussi):
         dynamics.transferred_energy = float(saved["transferred_energy"])
     if isinstance(dynamics, NoseHoover):
-        chain = dynamics._thermostat
+        chain = dynamics.chain
         chain._eta, chain._p_eta = saved["eta"].copy(), saved["p_eta"].copy()
         chain._Q, chain._kT = saved["mass"].copy(), float(saved["kT"])
-        dynamics._q, dynamics._p = saved["positions"].copy(), saved["momenta"].copy()

@@ -92,6 +92,7 @@ def train(
     inputs = {
         "data": os.path.relpath(source, folder),
         "data_digest": _digest(source / "train.extxyz"),
+        "val_digest": _digest(source / "val.extxyz"),
         "settings": settings.model_dump(mode="json"),
     }
     if keys not in (None, LabelKeys()):
