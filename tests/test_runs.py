@@ -36,6 +36,23 @@ def test_failure_is_recorded_with_its_reason(tmp_path):
     assert not is_finished(tmp_path, {})
 
 
+def test_job_that_may_grow_goes_on_and_does_not_shrink(tmp_path):
+    with run_folder(tmp_path, "test", {"time": 2.0, "seed": 1}):
+        pass
+    assert is_finished(tmp_path, {"time": 2.0, "seed": 1}, grows="time")
+    assert not is_finished(tmp_path, {"time": 3.0, "seed": 1}, grows="time")
+    for other in ({"time": 1.0, "seed": 1}, {"time": 3.0, "seed": 2}):
+        with pytest.raises(CuliError, match="another job .*do that"):
+            is_finished(tmp_path, other, grows="time", instead="do that")
+
+
+@pytest.mark.parametrize("text", ["", "just text", "a: [", "command: md", "inputs: 3\ncommand: a"])
+def test_record_that_is_none_is_named(tmp_path, text):
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(CuliError, match="run.yaml is no record of a run"):
+        is_finished(tmp_path, {"seed": 1})
+
+
 def test_second_process_is_refused_while_the_first_works(tmp_path):
     code = (
         "import sys\nfrom culi_mlip.runs import run_folder\n"

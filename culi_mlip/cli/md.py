@@ -17,7 +17,18 @@ import click
     help="Run folder, checkpoint, packaged or compiled model.",
 )
 @click.option("--temperature", type=float, default=300.0, show_default=True, help="In K.")
-@click.option("--time", type=float, default=2.0, show_default=True, help="Length in ps.")
+@click.option(
+    "--initial-temperature",
+    type=float,
+    help="Of velocities that are drawn, in K.  [default: --temperature]",
+)
+@click.option(
+    "--time",
+    type=float,
+    default=2.0,
+    show_default=True,
+    help="Length in ps; a finished run goes on to a longer one.",
+)
 @click.option("--ensemble", type=click.Choice(["nvt", "nve"]), default="nvt", show_default=True)
 @click.option("--timestep", type=float, default=2.0, show_default=True, help="In fs.")
 @click.option(
@@ -42,6 +53,7 @@ def command(
     structure: Path | None,
     model: Path,
     temperature: float,
+    initial_temperature: float | None,
     time: float,
     ensemble: str,
     timestep: float,
@@ -53,8 +65,12 @@ def command(
     """Run molecular dynamics of STRUCTURE (the last frame of any file that ASE reads).
 
     Without STRUCTURE, half a monolayer of Li on Cu(100) is built. Velocities in the file are
-    kept, constraints obeyed. Killed at any moment, the same command continues. The folder gets
+    kept, less the drift of the centre of mass, and constraints obeyed. Killed at any moment, the
+    same command continues; with a longer --time, so does a finished run. The folder gets
     trajectory.extxyz (OVITO, ASE GUI), log.csv and final.extxyz.
+
+    Velocities that are drawn at a minimum of the energy lose half of their temperature to it. A
+    thermostat replaces that; start NVE from an NVT run's final.extxyz, or at twice the temperature.
 
     \b
     Example:
@@ -79,6 +95,7 @@ def command(
             atoms,
             HybridAllegro(model, device=device),
             temperature=temperature,
+            initial_temperature=initial_temperature,
             time=time,
             out=out,
             ensemble=ensemble,  # type: ignore[arg-type]  # click has checked it
@@ -91,8 +108,14 @@ def command(
     log = result.log
     half = len(log["time_ps"]) // 2
     drift = energy_drift(log["time_ps"], log["conserved_eV"], len(atoms))
+    mean, first = log["temperature_K"][half:].mean(), log["temperature_K"][0]
     console.out.print(
-        f"Mean temperature of the second half {log['temperature_K'][half:].mean():.0f} K; drift of "
+        f"Mean temperature of the second half {mean:.0f} K; drift of "
         f"the conserved energy {1000 * drift:+.3f} meV/atom/ps"
     )
+    if ensemble == "nve" and mean < 0.75 * first:
+        console.out.print(
+            f"Of {first:.0f} K at the start the potential energy took a part: start from the "
+            "final.extxyz of an NVT run, or give --initial-temperature"
+        )
     console.out.print(f"Trajectory: {result.trajectory}")

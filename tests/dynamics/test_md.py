@@ -5,15 +5,17 @@ import shutil
 import ase.io
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
 
 from culi_mlip.dynamics import energy_drift, height_profile, lost_atoms, run_md
-from culi_mlip.errors import CuliError
+from culi_mlip.errors import CuliError, EngineError
 from culi_mlip.files import read_frames
 from culi_mlip.structures import bulk, slab
 
+CELL = bulk("Cu", cubic=True)
 COPPER = bulk("Cu", cubic=True, repeat=(3, 3, 3))
 
 
@@ -87,6 +89,10 @@ def test_wrong_arguments_and_other_runs_are_refused(tmp_path):
         ({"temperature": -1}, "temperature"),
         ({"timestep": 0}, "timestep"),
         ({"stride": 0}, "stride"),
+        ({"seed": -1}, "seed"),
+        ({"time": np.inf}, "time"),
+        ({"temperature": 300_000}, "temperature is 300000 K"),
+        ({"initial_temperature": 20_000}, "initial_temperature is 20000 K"),
     ]:
         options = {"temperature": 300, "time": 0.01} | wrong
         with pytest.raises(CuliError, match=word):
@@ -97,10 +103,97 @@ def test_wrong_arguments_and_other_runs_are_refused(tmp_path):
         run_md(COPPER, EMT(), temperature=310, time=0.02, out=tmp_path / "y")
 
 
-def test_diverging_run_says_so(tmp_path):
+def test_diverging_run_names_step_and_atom_and_keeps_the_last_good_frame(tmp_path):
     hot = bulk("Cu", cubic=True, a=2.4, repeat=(2, 2, 2))
-    with pytest.raises(CuliError, match="diverged"):
+    hot.positions[5] += 0.3
+    with pytest.raises(
+        CuliError, match=r"diverged at step \d+, where atom \d+ \(Cu\) .* of step 0"
+    ):
         run_md(hot, EMT(), temperature=300, time=1, out=tmp_path, timestep=20)
+    (kept,) = read_frames(tmp_path / "trajectory.extxyz")
+    np.testing.assert_allclose(kept.positions, hot.positions, atol=1e-7)
+
+
+class Leaking(EMT):
+    """Forces that are not the derivative of the energy: they push along the velocities."""
+
+    def calculate(self, atoms, *arguments):
+        super().calculate(atoms, *arguments)
+        self.results["forces"] += 2 * atoms.get_momenta() / atoms.get_masses()[:, None]
+
+
+def test_energy_that_is_not_conserved_ends_the_run(tmp_path):
+    with pytest.raises(CuliError, match="conserved energy has changed .* up to step"):
+        run_md(CELL, Leaking(), temperature=300, time=1, out=tmp_path, ensemble="nve")
+    assert len(read_frames(tmp_path / "trajectory.extxyz")) >= 1
+
+
+class Jumping(LennardJones):
+    """Fails as potentials do where atoms have flown away."""
+
+    def calculate(self, atoms, *arguments):
+        super().calculate(atoms, *arguments)
+        if np.abs(atoms.positions - CELL.positions).max() > 1e-2:
+            raise RuntimeError("no neighbours")
+
+
+def test_potential_that_fails_is_named_with_the_step(tmp_path):
+    with pytest.raises(EngineError, match=r"step \d+ failed \(RuntimeError: no neighbours\)"):
+        run_md(CELL, Jumping(rc=3.0, epsilon=0.1), temperature=300, time=1, out=tmp_path)
+
+
+@pytest.mark.parametrize("ensemble", ["nvt", "nve"])
+def test_longer_run_is_the_unbroken_one_to_the_last_byte(tmp_path, ensemble):
+    """Also where the first end was between two strides."""
+    options = {"temperature": 300, "ensemble": ensemble, "stride": 7}
+    whole = run_md(CELL, EMT(), time=0.1, out=tmp_path / "whole", **options)
+    for time in (0.03, 0.03, 0.06, 0.1):
+        part = run_md(CELL, EMT(), time=time, out=tmp_path / "parts", **options)
+        assert part.log["step"][-1] == round(time * 500)
+    for name in ("trajectory.extxyz", "log.csv", "final.extxyz"):
+        assert (part.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+    with pytest.raises(CuliError, match="another job .*time_ps"):
+        run_md(CELL, EMT(), time=0.06, out=tmp_path / "parts", **options)
+    with pytest.raises(CuliError, match=r"another job .*temperature_K"):
+        run_md(CELL, EMT(), time=0.2, out=tmp_path / "parts", **options | {"temperature": 310})
+
+
+def test_killed_between_the_last_frame_and_the_end_keeps_that_frame(tmp_path):
+    options = {"temperature": 300, "time": 0.03, "stride": 7}
+    whole = run_md(CELL, EMT(), out=tmp_path / "whole", **options)
+
+    def die(done, total):
+        if done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_md(CELL, EMT(), out=tmp_path / "broken", progress=die, **options)
+    again = run_md(CELL, EMT(), out=tmp_path / "broken", **options)
+    assert again.trajectory.read_bytes() == whole.trajectory.read_bytes()
+    assert list(again.log["step"]) == [0, 7, 14, 15]
+
+
+def test_drift_of_the_centre_of_mass_is_removed_and_the_rest_kept(tmp_path):
+    atoms = CELL.copy()
+    velocities = np.random.default_rng(0).normal(0, 0.01, (4, 3))
+    velocities -= velocities.mean(axis=0)
+    atoms.set_velocities(velocities + np.array([0.02, 0, 0]))
+    log = run_md(atoms, EMT(), temperature=300, time=0.004, out=tmp_path, ensemble="nve").log
+    expected = 0.5 * (atoms.get_masses()[:, None] * velocities**2).sum()
+    assert log["kinetic_eV"][0] == pytest.approx(expected, rel=1e-9)
+    assert log["temperature_K"][0] == pytest.approx(2 * expected / (9 * units.kB), rel=1e-9)
+
+
+def test_initial_temperature_and_what_equipartition_leaves_of_it(tmp_path):
+    options = {"temperature": 300, "time": 0.3, "ensemble": "nve", "stride": 5, "timestep": 4}
+    copper = bulk("Cu", cubic=True, repeat=(2, 2, 2))
+    once = run_md(copper, EMT(), out=tmp_path / "a", **options).log["temperature_K"]
+    assert once[0] == pytest.approx(300)
+    assert once[len(once) // 2 :].mean() == pytest.approx(150, rel=0.2)
+    twice = run_md(CELL, EMT(), out=tmp_path / "b", initial_temperature=600, **options)
+    assert twice.log["temperature_K"][0] == pytest.approx(600)
+    with pytest.raises(CuliError, match="initial_temperature_K"):
+        run_md(CELL, EMT(), out=tmp_path / "b", **options)
 
 
 def test_moved_folder_continues(tmp_path):
@@ -109,6 +202,12 @@ def test_moved_folder_continues(tmp_path):
     shutil.move(tmp_path / "here", tmp_path / "there")
     result = run_md(COPPER, EMT(), out=tmp_path / "there", **options)
     assert result.log["step"][-1] == 20
+
+
+def test_drift_is_the_slope_of_a_line_per_atom():
+    time = np.array([0.0, 0.5, 2.0, 3.0])
+    assert energy_drift(time, -7.0 + 0.6 * time, 4) == pytest.approx(0.15, rel=1e-12)
+    assert energy_drift(time, -7.0 - 0.6 * time, 12) == pytest.approx(-0.05, rel=1e-12)
 
 
 def test_lost_atoms_and_heights():

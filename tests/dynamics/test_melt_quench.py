@@ -122,7 +122,8 @@ def test_correlation_length_of_a_known_process():
 
 @pytest.mark.parametrize(
     ("wrong", "word"),
-    [({"hold": 0}, "hold"), ({"rate": -1}, "rate"), ({"to": 700}, "would heat"),
+    [({"hold": 0}, "hold"), ({"hold": 300_000}, "hold is 300000 K"), ({"rate": np.inf}, "rate"),
+     ({"hold_time": np.nan}, "hold_time"), ({"rate": -1}, "rate"), ({"to": 700}, "would heat"),
      ({"hold_time": -1}, "hold_time"), ({"timestep": 0}, "timestep"), ({"period": 4}, "period")],
 )  # fmt: skip
 def test_wrong_schedules_are_refused(wrong, word):

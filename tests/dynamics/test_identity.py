@@ -1,0 +1,97 @@
+"""A run is another one where structure, constraints, velocities or potential are."""
+
+import numpy as np
+import pytest
+import torch
+from ase.calculators.calculator import Calculator
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
+from ase.calculators.mixing import SumCalculator
+from ase.constraints import FixAtoms, FixedPlane
+
+from culi_mlip.dynamics import Schedule, melt_quench, run_md
+from culi_mlip.dynamics.identity import calculator_digest, structure_digest
+from culi_mlip.errors import CuliError
+from culi_mlip.structures import bulk
+
+CELL = bulk("Cu", cubic=True)
+
+
+class Learned(Calculator):
+    """A potential with weights, and an argument that is no parameter of ASE's."""
+
+    def __init__(self, model, cutoff, device="cpu"):
+        super().__init__()
+        self.model, self.cutoff, self.device = model, cutoff, device
+
+
+def linear(weight):
+    layer = torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(layer.weight, weight)
+    torch.nn.init.zeros_(layer.bias)
+    return layer
+
+
+def test_potentials_are_told_apart_by_class_parameters_arguments_and_weights():
+    calculators = [
+        EMT(), EMT(asap_cutoff=True), LennardJones(), LennardJones(epsilon=0.2),
+        SumCalculator([LennardJones(), EMT()]), SumCalculator([LennardJones(sigma=2.0), EMT()]),
+        Learned(linear(1.0), 5.0), Learned(linear(2.0), 5.0), Learned(linear(1.0), 6.0),
+    ]  # fmt: skip
+    assert len({calculator_digest(c) for c in calculators}) == len(calculators)
+    assert calculator_digest(Learned(linear(1.0), 5.0, "cuda")) == calculator_digest(calculators[6])
+
+
+def test_a_potential_that_has_computed_is_the_same():
+    for calculator in (EMT(), LennardJones()):
+        before = calculator_digest(calculator)
+        calculator.get_potential_energy(CELL)
+        assert calculator_digest(calculator) == before
+
+
+def test_structures_are_told_apart_by_all_that_a_run_depends_on():
+    def changed(change):
+        atoms = CELL.copy()
+        change(atoms)
+        return structure_digest(atoms)
+
+    digests = [
+        changed(change)
+        for change in (
+            lambda a: None,
+            lambda a: a.set_pbc((True, True, False)),
+            lambda a: a.set_constraint(FixAtoms([0])),
+            lambda a: a.set_constraint(FixAtoms([1])),
+            lambda a: a.set_constraint(FixedPlane([0], (0, 0, 1))),
+            lambda a: a.set_momenta(np.eye(4, 3)),
+            lambda a: a.set_masses([60.0] * 4),
+            lambda a: a.set_initial_magnetic_moments([1.0] * 4),
+            lambda a: a.set_cell(a.cell * 1.01),
+            lambda a: a.rattle(0.01),
+        )
+    ]
+    assert len(set(digests)) == len(digests)
+    assert changed(lambda a: a.set_constraint([FixAtoms([0]), FixAtoms([1])])) == changed(
+        lambda a: a.set_constraint(FixAtoms([1, 0]))
+    )
+
+
+def test_a_folder_does_not_give_the_result_of_another_potential(tmp_path):
+    options = {"temperature": 300, "time": 0.01, "out": tmp_path / "md"}
+    run_md(CELL, EMT(), **options)
+    with pytest.raises(CuliError, match=r"another job \(md with other calculator\)"):
+        run_md(CELL, LennardJones(), **options)
+    options = {
+        "schedule": Schedule(300, 290, rate=2000, hold_time=0.01),
+        "out": tmp_path / "quench",
+    }
+    melt_quench(CELL, EMT(), **options)
+    with pytest.raises(CuliError, match="another job .*other calculator"):
+        melt_quench(CELL, LennardJones(), **options)
+    fixed = CELL.copy()
+    fixed.set_constraint(FixAtoms([0]))
+    with pytest.raises(CuliError, match="another job .*other structure"):
+        melt_quench(fixed, EMT(), **options)
+    longer = options | {"schedule": Schedule(300, 290, rate=2000, hold_time=0.02)}
+    with pytest.raises(CuliError, match="hold_time.*run md or melt-quench on its final.extxyz"):
+        melt_quench(CELL, EMT(), **longer)
