@@ -83,7 +83,7 @@ class NoseHoover(VelocityVerlet):
         super().__init__(atoms, timestep)
         self.temperature = temperature
         self.chain = NoseHooverChainThermostat(
-            num_atoms_global=degrees_of_freedom(atoms) / 3,
+            num_atoms_global=degrees_of_freedom(atoms) / 3,  # type: ignore[arg-type]
             masses=self.masses,
             temperature_K=temperature(0),
             tdamp=period / (np.sqrt(2) * np.pi),  # ω² = 2 · 3N kT / Q, Q = 3N kT τ²

@@ -181,8 +181,8 @@ def test_output_that_is_a_file_or_belongs_to_another_job(culi, tmp_path, cell, m
     done = culi("md", cell, "--model", model, "--time", "0.01", "--out", "file")
     assert_one_line(done, "file is a file")
     assert culi("md", cell, "--model", model, "--time", "0.01", "--out", "md").returncode == 0
-    done = culi("md", cell, "--model", model, "--time", "0.02", "--out", "md")
-    assert_one_line(done, "md holds another job (md with other time_ps)")
+    done = culi("md", cell, "--model", model, "--time", "0.01", "--seed", "1", "--out", "md")
+    assert_one_line(done, "md holds another job (md with other seed)")
 
 
 @pytest.fixture
