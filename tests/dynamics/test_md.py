@@ -8,7 +8,7 @@ import pytest
 from ase import Atoms, units
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, Hookean
 
 from culi_mlip.dynamics import energy_drift, height_profile, lost_atoms, run_md
 from culi_mlip.errors import CuliError, EngineError
@@ -140,6 +140,27 @@ class Jumping(LennardJones):
 def test_potential_that_fails_is_named_with_the_step(tmp_path):
     with pytest.raises(EngineError, match=r"step \d+ failed \(RuntimeError: no neighbours\)"):
         run_md(CELL, Jumping(rc=3.0, epsilon=0.1), temperature=300, time=1, out=tmp_path)
+
+
+class Metal(EMT):
+    """The forces belong to the free energy, which is not the energy."""
+
+    def calculate(self, atoms, *arguments):
+        super().calculate(atoms, *arguments)
+        self.results["free_energy"] = self.results["energy"] - 0.5
+
+
+def test_potential_energy_is_the_free_one_with_that_of_springs(tmp_path):
+    atoms = CELL.copy()
+    atoms.set_constraint(Hookean(0, (1.0, 0.0, 0.0), k=2.0, rt=0.5))
+    log = run_md(atoms, Metal(), temperature=300, time=0.002, out=tmp_path).log
+    atoms.set_constraint()
+    atoms.calc = EMT()
+    spring = 0.5 * 2.0 * (1.0 - 0.5) ** 2
+    expected = atoms.get_potential_energy() - 0.5 + spring
+    assert log["potential_eV"][0] == pytest.approx(expected)
+    (label, *_) = read_frames(tmp_path / "trajectory.extxyz")
+    assert label.calc.results["energy"] == pytest.approx(expected - spring)
 
 
 @pytest.mark.parametrize("ensemble", ["nvt", "nve"])

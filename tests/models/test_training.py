@@ -12,6 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from culi_mlip.calculator import HybridAllegro
 from culi_mlip.errors import CuliError, DatasetError
+from culi_mlip.files import read_frames, write_frames
 from culi_mlip.models.evaluation import evaluate
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.models.training import learning_curve, train, training_frames
@@ -89,3 +90,17 @@ def test_some_forces_are_an_error(tmp_path, tiny_data, tiny_settings):
     ase.io.write(tmp_path / "mixed.extxyz", frames, format="extxyz")
     with pytest.raises(DatasetError, match=r"frame 1: no label for forces"):
         training_frames(tmp_path / "mixed.extxyz")
+
+
+def test_changed_validation_frames_are_another_training(tmp_path, tiny_data, tiny_settings):
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "run", tiny_settings, progress=stop)
+    frames = read_frames(data / "val.extxyz")
+    write_frames(data / "val.extxyz", frames + frames[:1])
+    with pytest.raises(CuliError, match=r"another job \(train with other val_digest\)"):
+        train(data, tmp_path / "run", tiny_settings)
