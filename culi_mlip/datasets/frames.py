@@ -160,7 +160,7 @@ def labels_of(frames: Sequence[Atoms]) -> set[str]:
 def unread_labels(frames: Iterable[Atoms], keys: LabelKeys | None = None) -> str:
     """Say which labels no frame has, while there are values that may be those, or ""."""
     keys, frames = keys or LabelKeys(), list(frames)
-    options = {}
+    options: dict[str, list[str]] = {}
     for label in LABELS:
         is_there = any(label in atoms.calc.results for atoms in frames if atoms.calc is not None)
         if getattr(keys, label) is None and not is_there:
@@ -258,7 +258,11 @@ def _stress(atoms: Atoms, array: NDArray[np.float64], key: str, name: str) -> ND
 def _label_like(atoms: Atoms, label: str) -> list[str]:
     """Names of values that may be a label under another name."""
     n = len(atoms)
-    shapes = {"energy": [(), (1,), (n,)], "forces": [(n, 3)], "stress": [(6,), (9,), (3, 3)]}
+    shapes: dict[str, list[tuple[int, ...]]] = {
+        "energy": [(), (1,), (n,)],
+        "forces": [(n, 3)],
+        "stress": [(6,), (9,), (3, 3)],
+    }
     return [
         key
         for key, value in _values(atoms).items()
