@@ -178,8 +178,8 @@ def export_parts(
     if not found.kept:
         raise DatasetError(f"no frame is fit for training: {found.reasons}")
     kept = set(found.kept)
-    groups, strata, uids = frame_groups(store, split.by, engine_digest)
-    groups, strata, uids = ([column[i] for i in found.kept] for column in (groups, strata, uids))
+    rows = list(zip(*frame_groups(store, split.by, engine_digest), strict=True))
+    groups, strata, uids = zip(*(rows[i] for i in found.kept), strict=True)
     shares = {"val": split.val, "test": split.test}
     known = [earlier.get(uid, "") for uid in uids]
     assignment = split_by_group(groups, strata, seed=seed, known=known, **shares)
