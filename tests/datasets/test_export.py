@@ -16,7 +16,7 @@ PARTS = ("train", "val", "test")
 
 
 def crystal(a, symbol="Cu", n=1):
-    return Atoms(f"{symbol}{n}", [[0, 0, 0.4 * a * i] for i in range(n)], cell=[a] * 3, pbc=True)
+    return Atoms(f"{symbol}{n}", [[0, 0, a * i / n] for i in range(n)], cell=[a] * 3, pbc=True)
 
 
 def labelled(atoms, energy, **how):
@@ -110,7 +110,7 @@ def test_references_of_the_card_are_those_of_the_training_frames(store, tmp_path
     """One element: the mean of the energies per atom, of train.extxyz alone."""
     rng = np.random.default_rng(0)
     frames = [
-        labelled(crystal(4 + 0.01 * i, n=1 + i % 3), float((1 + i % 3) * rng.uniform(-4, -3)))
+        labelled(crystal(5 + 0.01 * i, n=1 + i % 3), float((1 + i % 3) * rng.uniform(-4, -3)))
         for i in range(30)
     ]
     frames[0].results.pop("stress")
