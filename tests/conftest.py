@@ -56,16 +56,23 @@ def tiny_settings():
     )
 
 
+class _Trained(dict):
+    """Run folders by variant; a variant is trained when a test first asks for it."""
+
+    def __init__(self, data, settings, folder):
+        super().__init__()
+        self.data, self.settings, self.folder = data, settings, folder
+
+    def __missing__(self, variant):
+        settings = self.settings.model_copy(update={"variant": variant})
+        self[variant] = train(self.data, self.folder / variant, settings).folder
+        return self[variant]
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, tiny_data, tiny_settings):
     """Run folders of the three variants, each trained for two epochs in double precision."""
-    root = tmp_path_factory.mktemp("trained")
-    return {
-        variant: train(
-            tiny_data, root / variant, tiny_settings.model_copy(update={"variant": variant})
-        ).folder
-        for variant in ("allegro", "mlp", "qdi")
-    }
+    return _Trained(tiny_data, tiny_settings, tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.calculators.calculator import all_changes
 from nequip.integrations.ase import NequIPCalculator
 
+from culi_mlip.calculator.global_state import evaluating, loading, precisions
+from culi_mlip.devices import check_device
 from culi_mlip.errors import ModelError
 from culi_mlip.files import check_finite
 from culi_mlip.models.files import model_digest, model_file, model_metadata
@@ -29,7 +28,7 @@ class HybridAllegro(NequIPCalculator):
         (``.ckpt``), a packaged (``.nequip.zip``) or a compiled model (``.nequip.pt2``).
         A checkpoint or package can run code when it is loaded: open only those you trust.
     device
-        "cpu" or "cuda"; by default the GPU if there is one.
+        "cpu", "cuda" or "cuda:N"; by default the GPU if there is one.
 
     Attributes
     ----------
@@ -43,10 +42,14 @@ class HybridAllegro(NequIPCalculator):
     Raises
     ------
     ModelError
-        If the path is not a model, or the structure holds other species or NaN positions.
+        If the path is not a model, or the structure holds other species.
+    CuliError
+        If there is no such device, or positions are NaN.
 
     Notes
     -----
+    Global settings, such as PyTorch's default dtype and random state, are left as they were.
+
     The stress of a slab, periodic in the plane alone, is that of its whole cell with the
     vacuum. A cell without volume has no stress.
 
@@ -57,10 +60,12 @@ class HybridAllegro(NequIPCalculator):
     """
 
     def __init__(self, model: str | os.PathLike[str], device: str | None = None) -> None:
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = check_device(device)
         file = model_file(model)
-        loaded = _load(file, device)
-        super().__init__(model=loaded.model, device=device, transforms=loaded.transforms)
+        with loading():
+            loaded = _load(file, device)
+            super().__init__(model=loaded.model, device=device, transforms=loaded.transforms)
+            self._precision = precisions() if device != "cpu" else {}
         self.metadata = model_metadata(model)
         self.digest = model_digest(model)
         mapper = next(t for t in self.transforms if hasattr(t, "model_type_names"))
@@ -81,19 +86,17 @@ class HybridAllegro(NequIPCalculator):
                 f"only {', '.join(self.species)}: train one on these species"
             )
         check_finite(atoms, atoms.get_chemical_formula())
-        super().calculate(atoms, properties, system_changes)
+        with evaluating(self._precision):
+            super().calculate(atoms, properties, system_changes)
         if not np.isfinite(self.results.get("stress", 0.0)).all():
             del self.results["stress"]
 
 
 def _load(file: os.PathLike[str], device: str) -> NequIPCalculator:
-    logging.getLogger("nequip").setLevel(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if str(file).endswith(".pt2"):
-                return NequIPCalculator.from_compiled_model(file, device=device)
-            return NequIPCalculator._from_saved_model(file, device=device)
+        if str(file).endswith(".pt2"):
+            return NequIPCalculator.from_compiled_model(file, device=device)
+        return NequIPCalculator._from_saved_model(file, device=device)
     except (RuntimeError, KeyError, pickle.UnpicklingError, EOFError, ImportError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{file} cannot be loaded as a model ({reason[:150]})") from error

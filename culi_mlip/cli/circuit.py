@@ -116,7 +116,13 @@ def zx(out: Path, **choices: Any) -> None:
 @_circuit_options
 @click.option("--draws", type=click.IntRange(1), default=100, show_default=True,
               help="Draws of the weights.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all that is random.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of all that is random.",
+)
 def fisher(out: Path, draws: int, seed: int, **choices: Any) -> None:
     """Fisher information: how much each weight matters.
 
@@ -183,7 +189,9 @@ def fisher(out: Path, draws: int, seed: int, **choices: Any) -> None:
 @_circuit_options
 @click.option("--draws", type=click.IntRange(1), default=100, show_default=True,
               help="Draws of the weights.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the weights.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the weights."
+)
 def fourier(out: Path, draws: int, seed: int, **choices: Any) -> None:
     """Fourier coefficients: which functions the circuit can be.
 

@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Measurements of each frame with shots.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the measurements.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the measurements."
+)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("circuit"),
               show_default=True, help="Folder of the figure and the JSON file.")  # fmt: skip
 @label_keys

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from culi_mlip.cli import options
 from culi_mlip.cli.options import label_keys
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("model", type=click.Path(path_type=Path), default=Path("run"))
 @click.argument("frames", type=click.Path(path_type=Path), default=Path("data/test.extxyz"))
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file for the errors.")
-@click.option("--device", help="cpu or cuda.  [default: cuda if there is one]")
+@options.device
 @label_keys
 def command(
     model: Path, frames: Path, out: Path | None, device: str | None, keys: LabelKeys

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from culi_mlip.cli import options
+
 
 @click.command("md")
 @click.argument("structure", type=click.Path(path_type=Path), required=False)
@@ -48,7 +50,7 @@ import click
     show_default=True,
     help="The run folder.",
 )
-@click.option("--device", help="cpu or cuda.  [default: cuda if there is one]")  # fmt: skip
+@options.device
 def command(
     structure: Path | None,
     model: Path,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from culi_mlip.cli import options
 from culi_mlip.cli.options import label_keys
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ def command() -> None:
     show_default=True,
     help="Folder of the trials and the report.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the search.")
-@click.option("--device", help="cpu or cuda.  [default: cuda if there is one]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the search.")
+@options.device
 @click.option(
     "--compile/--no-compile",
     "compile_",
@@ -121,7 +122,7 @@ def run(
 
     measurement["compile"] = measurement.pop("compile_")
     settings, space = load_recipe(recipe or workflow(f"tune-{variant}.yaml"))
-    if epochs:
+    if epochs is not None:
         settings = settings.model_copy(update={"epochs": epochs})
     with console.steps() as step:
         tune(

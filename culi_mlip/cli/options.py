@@ -30,3 +30,23 @@ def label_keys(command: Callable[..., Any]) -> Callable[..., Any]:
         more = "  [default: where ASE looks; none: do without]"
         wrapped = click.option(f"--{label}-key", metavar="NAME", help=text + more)(wrapped)
     return wrapped
+
+
+class Device(click.ParamType):
+    """A device, checked before the command does anything."""
+
+    name = "device"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the device; called by click."""
+        from culi_mlip.devices import check_device
+
+        return check_device(value)
+
+
+device = click.option(
+    "--device",
+    type=Device(),
+    metavar="NAME",
+    help="cpu, cuda or cuda:N.  [default: cuda if there is one]",
+)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from culi_mlip.cli import options
 from culi_mlip.cli.options import label_keys
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=int, help="Passes over the training frames.  [default: 100]")
 @click.option("--batch-size", type=int, help="Frames a step.  [default: 4]")
 @click.option("--learning-rate", type=float, help="Peak learning rate.  [default: 0.01]")
+@click.option(
+    "--schedule",
+    type=click.Choice(["one-cycle", "constant"]),
+    help="Of the learning rate; a constant one can be extended by more --epochs.  "
+    "[default: one-cycle]",
+)
 @click.option("--r-max", type=float, help="Cutoff in Å.  [default: 5]")
 @click.option("--seed", type=int, help="Seed of weights and order of frames.  [default: 0]")
 @click.option(
@@ -40,6 +47,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="YAML file with any of the settings; it wins over a preset, flags win over it.",
 )
+@options.device
+@click.option("--devices", type=int, help="GPUs that train together.  [default: 1]")
 @click.option("--compile/--no-compile", "compile_", default=None,
               help="torch.compile: slow start, faster on big frames.  [default: no]")  # fmt: skip
 @label_keys
@@ -48,6 +57,7 @@ def command(
     out: Path,
     preset: str | None,
     settings_file: Path | None,
+    device: str | None,
     keys: LabelKeys,
     **flags: Any,
 ) -> None:
@@ -55,7 +65,7 @@ def command(
 
     nequip's own training runs on a plain configuration, run/config.yaml; `cd run &&
     nequip-train` repeats it. Killed at any moment, the same command continues from the last
-    epoch.
+    epoch; with --schedule constant and more --epochs it extends a training that has finished.
 
     \b
     Example:
@@ -71,7 +81,7 @@ def command(
         settings_file, {k: v for k, v in flags.items() if v is not None}, preset
     )
     with console.steps() as step:
-        trained = train(data, out, settings, keys=keys, progress=step("Training"))
+        trained = train(data, out, settings, keys=keys, device=device, progress=step("Training"))
     energies = ", ".join(f"{s} {e:.4f}" for s, e in trained.metadata["reference_energies"].items())
     validation = trained.metadata["validation"]
     console.out.print(f"Reference energies (eV/atom): {energies}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from ase.calculators.calculator import all_properties
 
+from culi_mlip.errors import RecipeError
 from culi_mlip.models.settings import BUILDERS, HYBRID_LAYERS, TrainSettings
 
 
@@ -45,7 +46,6 @@ def nequip_config(
     if "forces" in labels:
         used = ["forces", "stress"] if "stress" in labels and settings.loss.stress else ["forces"]
     scale = "${training_data_stats:per_type_forces_rms}" if used else energy_scale
-    steps = max(3, settings.epochs * -(-n_train // settings.batch_size))
     return {
         # The run folder is the working directory: `cd run && nequip-train` repeats it.
         "hydra": {"run": {"dir": "."}, "output_subdir": None, "job": {"chdir": False}},
@@ -63,19 +63,7 @@ def nequip_config(
                 "betas": [0.9, 0.95],
                 "eps": 1e-10,
             },
-            "lr_scheduler": {
-                "scheduler": {
-                    "_target_": "torch.optim.lr_scheduler.OneCycleLR",
-                    "max_lr": settings.learning_rate,
-                    "total_steps": steps,
-                    "pct_start": max(0.1, 2 / steps),  # two steps or more: PyTorch divides
-                    "div_factor": 10.0,
-                    "final_div_factor": 200.0,
-                    "cycle_momentum": False,
-                },
-                "interval": "step",
-                "frequency": 1,
-            },
+            "lr_scheduler": _schedule(settings, n_train),
             "model": _model(settings, species, reference_energies, scale),
         },
     }
@@ -90,7 +78,7 @@ def _data(
 ) -> dict[str, Any]:
     loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": settings.batch_size}
     return {
-        "_target_": "nequip.data.datamodule.ASEDataModule",
+        "_target_": "culi_mlip.models.continuation.FramesDataModule",
         "seed": settings.seed,
         "train_file_path": train_file,
         "val_file_path": val_file,
@@ -116,16 +104,40 @@ def _data(
     }
 
 
+def _schedule(settings: TrainSettings, n_train: int) -> dict[str, Any] | None:
+    if settings.schedule == "constant":
+        return None
+    per_device = -(-n_train // settings.devices)
+    steps = max(3, settings.epochs * -(-per_device // settings.batch_size))
+    return {
+        "scheduler": {
+            "_target_": "torch.optim.lr_scheduler.OneCycleLR",
+            "max_lr": settings.learning_rate,
+            "total_steps": steps,
+            "pct_start": max(0.1, 2 / steps),  # two steps or more: PyTorch divides
+            "div_factor": 10.0,
+            "final_div_factor": 200.0,
+            "cycle_momentum": False,
+        },
+        "interval": "step",
+        "frequency": 1,
+    }
+
+
 def _trainer(settings: TrainSettings) -> dict[str, Any]:
     # A monitored checkpoint is written only when it is the best: the one for continuing is
     # a second, unmonitored one, written each epoch.
     checkpoint = {
-        "_target_": "lightning.pytorch.callbacks.ModelCheckpoint",
+        "_target_": "culi_mlip.models.continuation.ModelCheckpoint",
         "dirpath": "checkpoints",
         "enable_version_counter": False,
     }
+    together = {"strategy": {"_target_": "nequip.train.SimpleDDPStrategy"}}
     return {
         "_target_": "lightning.Trainer",
+        "accelerator": "auto",
+        "devices": settings.devices,
+        **(together if settings.devices > 1 else {}),
         "max_epochs": settings.epochs,
         "log_every_n_steps": 1000000,
         "enable_progress_bar": False,
@@ -153,8 +165,15 @@ def _loss(settings: TrainSettings, used: Sequence[str]) -> dict[str, Any]:
         "_target_": f"nequip.train.Energy{_NEQUIP_NAMES[tuple(used)]}Loss",
         "per_atom_energy": True,
     }
+    if not used:
+        return loss
     weights = {label: getattr(settings.loss, label) for label in used}
-    return loss | ({"coeffs": {"total_energy": settings.loss.energy, **weights}} if used else {})
+    if settings.loss.energy + sum(weights.values()) == 0:
+        raise RecipeError(
+            f"loss: the weights of the labels that the frames have (energy, {', '.join(used)}) are "
+            "all 0: give at least one above 0"
+        )
+    return loss | {"coeffs": {"total_energy": settings.loss.energy, **weights}}
 
 
 def _metrics(used: Sequence[str]) -> dict[str, Any]:

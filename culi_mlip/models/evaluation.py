@@ -10,6 +10,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from numpy.typing import ArrayLike, NDArray
 
+from culi_mlip.errors import DatasetError
+
 
 @dataclass(frozen=True)
 class Errors:
@@ -76,7 +78,14 @@ def evaluate(
         The potential.
     progress
         Called after each frame.
+
+    Raises
+    ------
+    DatasetError
+        If there are no frames.
     """
+    if not frames:
+        raise DatasetError("no frames to evaluate on: give at least one")
     pairs: list[dict[str, NDArray[np.float64]]] = []
     for i, frame in enumerate(frames):
         atoms = frame.copy()

@@ -98,12 +98,14 @@ def noise_errors(
     Raises
     ------
     ModelError
-        If the model holds no circuit that can be exchanged.
+        If the model holds no circuit that can be exchanged, or a number is impossible.
     DatasetError
         If there are no frames.
     """
     if not frames:
         raise DatasetError("no frames to measure the noise on: give at least one")
+    if repeats < 1 or seed < 0:
+        raise ModelError(f"{repeats} repeats, seed {seed}: give at least 1 and at least 0")
     readout = _hybrid_readout(calculator)
     layer = _layer(readout)
     exact = [_energy_and_forces(atoms, calculator) for atoms in frames]

@@ -31,7 +31,16 @@ def mlp(widths: Sequence[int]) -> torch.nn.Sequential:
     ----------
     widths
         Widths of input, hidden layers and output, at least two.
+
+    Raises
+    ------
+    ModelError
+        If a width is less than 1.
     """
+    if min(widths) < 1:
+        raise ModelError(
+            f"an MLP of widths {', '.join(map(str, widths))}: give at least 1 for each"
+        )
     layers: list[torch.nn.Module] = []
     for i, (n_in, n_out) in enumerate(pairwise(widths)):
         if i > 0:

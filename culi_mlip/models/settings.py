@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from culi_mlip.configuration import Configuration, parse, read_yaml
+from culi_mlip.errors import CuliError
 from culi_mlip.models.presets import preset
 
 Variant = Literal["allegro", "mlp", "qdi", "qdi-frozen", "qdi-mlp", "qdi-identity"]
@@ -29,17 +30,25 @@ HYBRID_LAYERS: dict[str, str] = {
 }
 """What stands in the place of the circuit in each hybrid variant."""
 
+Width = Annotated[int, Field(ge=1, le=65536)]
+
 
 class LossWeights(Configuration):
     """Weights of the mean square errors in the loss.
 
     Energies count per atom (eV²), forces per component (eV²/Å²), stresses per component
-    (eV²/Å⁶). A weight of 0 leaves the label out.
+    (eV²/Å⁶). A weight of 0 leaves the label out. Only ratios matter.
     """
 
     energy: float = Field(10.0, ge=0)
     forces: float = Field(1.0, ge=0)
     stress: float = Field(10.0, ge=0)
+
+    @model_validator(mode="after")
+    def _weigh_something(self) -> LossWeights:
+        if not self.energy + self.forces + self.stress > 0:
+            raise ValueError("all weights are 0: give at least one above 0")
+        return self
 
 
 class TrainSettings(Configuration):
@@ -52,15 +61,20 @@ class TrainSettings(Configuration):
         control of the hybrid: "qdi-frozen" (random weights, never trained), "qdi-mlp" (an MLP
         with as many weights in the circuit's place), "qdi-identity" (nothing in its place).
     epochs
-        Passes over the training frames; the learning rate falls to nearly zero by the last.
+        Passes over the training frames.
     batch_size
-        Frames a step.
+        Frames a step, on each device.
     learning_rate
-        Peak learning rate of Adam in a one-cycle schedule.
+        Learning rate of Adam: the peak of a one-cycle schedule, or the constant.
+    schedule
+        "one-cycle": the learning rate rises, and falls to nearly zero by the last epoch.
+        "constant": it stays, and a finished training can be extended by more epochs.
+    devices
+        GPUs (on the CPU: processes) that train together, each on `batch_size` frames a step.
     r_max
         Cutoff in Å.
     polynomial_cutoff_p
-        Exponent P of the polynomial envelope.
+        Exponent P of the polynomial envelope, at least 2.
     l_max
         Highest spherical harmonic.
     num_layers, num_scalar_features, num_tensor_features
@@ -90,16 +104,18 @@ class TrainSettings(Configuration):
     variant: Variant = "qdi"
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(4, ge=1)
-    learning_rate: float = Field(0.01, gt=0)
-    r_max: float = Field(5.0, gt=0)
-    polynomial_cutoff_p: float = Field(6.0, gt=1)
+    learning_rate: float = Field(0.01, gt=0, le=1)
+    schedule: Literal["one-cycle", "constant"] = "one-cycle"
+    devices: int = Field(1, ge=1)
+    r_max: float = Field(5.0, ge=1, le=20)
+    polynomial_cutoff_p: float = Field(6.0, ge=2, le=100)
     l_max: int = Field(1, ge=1, le=4)
-    num_layers: int = Field(2, ge=1)
-    num_scalar_features: int = Field(32, ge=1)
-    num_tensor_features: int = Field(8, ge=1)
-    readout_width: int = Field(32, ge=1)
-    readout_features: int | None = Field(None, ge=1)
-    further_mlp_widths: tuple[int, ...] = (16, 16)
+    num_layers: int = Field(2, ge=1, le=16)
+    num_scalar_features: Width = 32
+    num_tensor_features: Width = 8
+    readout_width: Width = 32
+    readout_features: int | None = Field(None, ge=1, le=1024)
+    further_mlp_widths: tuple[Width, ...] = (16, 16)
     n_qubits: int = 4
     qdi_depth: int = 3
     encoding: str = "Z"
@@ -107,11 +123,41 @@ class TrainSettings(Configuration):
     entangler: str = "ring"
     entangling_gate: str = "CNOT"
     measurement: str = "Y"
-    output_mlp_width: int = Field(16, ge=1)
+    output_mlp_width: Width = 16
     loss: LossWeights = LossWeights()
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     model_dtype: Literal["float32", "float64"] = "float32"
     compile: bool = False
+
+    @model_validator(mode="after")
+    def _check_circuit(self) -> TrainSettings:
+        from culi_mlip.quantum import Circuit  # imports PyTorch
+
+        try:
+            Circuit(
+                n_qubits=self.n_qubits,
+                n_features=self.readout_features or 4,
+                depth=self.qdi_depth,
+                encoding=self.encoding,
+                variational=self.variational,
+                entangler=self.entangler,
+                entangling_gate=self.entangling_gate,
+                measurement=self.measurement,
+            )
+        except CuliError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def identity(self, without: Collection[str] = ()) -> dict[str, Any]:
+        """Return what tells trainings apart: settings that older versions lack only if they differ.
+
+        A setting that is added with a default then leaves the trainings that exist as they are.
+        """
+        values = self.model_dump(mode="json", exclude=set(without))
+        for name in ("schedule", "devices"):
+            if values[name] == type(self).model_fields[name].default:
+                del values[name]
+        return values
 
 
 def load_settings(

@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 import yaml
 from ase import Atoms
+from ase.neighborlist import neighbor_list
 
 from culi_mlip.datasets import fit_reference_energies
 from culi_mlip.datasets.frames import LabelKeys, labels_of, plain_copy, training_frames
 from culi_mlip.datasets.references import composition, composition_energies
-from culi_mlip.errors import DatasetError, ModelError, OutputError
+from culi_mlip.devices import check_device, environment_of, gpu_indices
+from culi_mlip.errors import CuliError, DatasetError, ModelError, OutputError
 from culi_mlip.files import read_json, write_json, write_text
 from culi_mlip.models.config import nequip_config
 from culi_mlip.models.settings import TrainSettings
-from culi_mlip.process import KEEP_FREED_MEMORY, die_with_parent
+from culi_mlip.process import KEEP_FREED_MEMORY, die_with_parent, end_family
 from culi_mlip.runs import is_finished, run_folder
 
 
@@ -51,9 +53,13 @@ def train(
     settings: TrainSettings | None = None,
     *,
     keys: LabelKeys | None = None,
+    device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainedModel:
-    """Train a potential, or continue a training that was killed.
+    """Train a potential, continue a training that was killed, or extend one that finished.
+
+    A training with a constant learning rate is extended by more epochs: the result is that of a
+    training of so many epochs at once. A one-cycle schedule is made for its number of epochs.
 
     ``nequip-train`` runs on a plain configuration, ``config.yaml`` in the run folder; whoever
     has nequip and this package repeats it by ``cd run && nequip-train``.
@@ -68,6 +74,8 @@ def train(
         Settings of the training.
     keys
         Names of the frames' labels.
+    device
+        "cpu", "cuda" or "cuda:N"; by default the GPU if there is one.
     progress
         Called with (epochs done, epochs in all).
 
@@ -80,33 +88,55 @@ def train(
     DatasetError
         If frames are missing or lack labels.
     CuliError
-        If the folder holds another training.
+        If the folder holds another training, one that cannot be extended, or there are no such
+        devices.
     ModelError
         If nequip failed.
     OutputError
         If the folder cannot be written.
     """
     settings = settings or TrainSettings()
+    device = _checked_device(device, settings.devices)
     source, folder = Path(data), Path(out)
     parts = {part: training_frames(source / f"{part}.extxyz", keys) for part in ("train", "val")}
     inputs = {
         "data": os.path.relpath(source, folder),
         "data_digest": _digest(source / "train.extxyz"),
         "val_digest": _digest(source / "val.extxyz"),
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.identity(without={"epochs"}),
+        "epochs": settings.epochs,
     }
     if keys not in (None, LabelKeys()):
         inputs["keys"] = vars(keys)
-    if is_finished(folder, inputs):
+    grows = "epochs" if settings.schedule == "constant" else ""
+    if is_finished(folder, inputs, grows=grows, instead=_INSTEAD):
         return TrainedModel(folder, read_json(folder / "model.json"))
+    config = _config(settings, parts, source, folder)
     with run_folder(folder, "train", inputs):
         read = plain_copy(source, parts, folder / "frames", keys)
-        config = _config(settings, parts, read, folder)
+        for part in parts:
+            config["data"][f"{part}_file_path"] = os.path.relpath(read / f"{part}.extxyz", folder)
         write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-        _run_nequip(folder, settings.epochs, progress)
+        _run_nequip(folder, settings.epochs, environment_of(device), progress)
         metadata = _metadata(settings, parts, source, folder, config)
         write_json(folder / "model.json", metadata)
     return TrainedModel(folder, metadata)
+
+
+_INSTEAD = (
+    "choose another --out, or remove it to start anew (more epochs alone need --schedule constant: "
+    "a one-cycle schedule has ended)"
+)
+
+
+def _checked_device(device: str | None, n: int) -> str:
+    found = check_device(device)
+    if n > 1 and device != "cpu" and n > len(gpu_indices(found)):
+        raise CuliError(
+            f"a training on {n} devices: of the GPUs that this process sees, "
+            f"{len(gpu_indices(found))} may be used; give fewer --devices"
+        )
+    return found
 
 
 def learning_curve(folder: str | os.PathLike[str]) -> list[dict[str, float]]:
@@ -142,6 +172,11 @@ def _config(
             f"{source / 'val.extxyz'} holds {', '.join(sorted(unseen))}, which no training frame "
             "does: split the dataset anew"
         )
+    if not any(len(neighbor_list("i", atoms, settings.r_max)) for atoms in train_frames):
+        raise DatasetError(
+            f"{source / 'train.extxyz'}: no two atoms are within r_max={settings.r_max:g} Å of "
+            "each other: give a larger cutoff"
+        )
     labels = labels_of(train_frames)
     if ("forces" in labels) != ("forces" in labels_of(parts["val"])):
         raise DatasetError(
@@ -163,11 +198,17 @@ def _config(
     )
 
 
-def _run_nequip(folder: Path, epochs: int, progress: Callable[[int, int], None] | None) -> None:
+def _run_nequip(
+    folder: Path,
+    epochs: int,
+    device: Mapping[str, str],
+    progress: Callable[[int, int], None] | None,
+) -> None:
     command = [sys.executable, "-m", "nequip.scripts.train"]
     if (folder / "checkpoints" / "last.ckpt").exists():
         command.append("++ckpt_path=checkpoints/last.ckpt")
-    environment = KEEP_FREED_MEMORY | dict(os.environ)  # a step takes half the time
+    # Where freed memory is kept, a step takes half the time.
+    environment = {**KEEP_FREED_MEMORY, **os.environ, **device}
     with (folder / "train.log").open("a") as log:
         process = subprocess.Popen(  # noqa: S603 (our own interpreter, fixed arguments)
             command,
@@ -185,8 +226,7 @@ def _run_nequip(folder: Path, epochs: int, progress: Callable[[int, int], None] 
                     curve = learning_curve(folder)
                     progress(int(curve[-1]["epoch"]) + 1 if curve else 0, epochs)
         finally:
-            process.kill()
-            process.wait()
+            end_family(process)  # several devices are as many processes
     if process.returncode != 0:
         _raise_failure(folder, process.returncode)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -58,6 +59,8 @@ class TuningRecipe(Configuration):
 
 Pruner = Literal["none", "median", "hyperband"]
 
+Positive = Annotated[float, Field(gt=0)]
+
 
 class Measurement(Configuration):
     """How a trial is run and measured.
@@ -65,7 +68,7 @@ class Measurement(Configuration):
     Attributes
     ----------
     device
-        "cpu" or "cuda"; by default the GPU if there is one.
+        "cpu", "cuda" or "cuda:N"; by default the GPUs if there are some.
     compile
         Whether the inference time is that of the model compiled by ``nequip-compile``.
     threads
@@ -86,13 +89,13 @@ class Measurement(Configuration):
 
     device: str | None = None
     compile: bool = False
-    threads: int = 1
-    repeats: int = 5
-    time_limit: float | None = None
-    memory_limit: float | None = None
-    max_parameters: float | None = None
-    max_memory: float | None = None
-    max_drift: float | None = None
+    threads: int = Field(1, ge=1)
+    repeats: int = Field(5, ge=1)
+    time_limit: Positive | None = None
+    memory_limit: Positive | None = None
+    max_parameters: Positive | None = None
+    max_memory: Positive | None = None
+    max_drift: Positive | None = None
     pruner: Pruner = "none"
 
 
@@ -173,6 +176,9 @@ def _parameter(entry: RealRange | IntegerRange | Choices) -> Parameter:
 
 
 def _ends(parameter: Parameter) -> tuple[Any, ...]:
+    """Both ends, and within a real range a number that is no integer; all choices."""
     if isinstance(parameter, Categorical):
         return parameter.choices
-    return parameter.low, parameter.high
+    within = parameter.low + (parameter.high - parameter.low) / math.pi
+    ends = parameter.low, parameter.high
+    return (*ends, within) if isinstance(parameter, Real) else ends

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -107,15 +108,19 @@ class SamoCobra:
                 f"{n_objectives} objectives and {n_constraints} constraints: give at least one "
                 "objective and no negative number"
             )
+        if n_initial is not None and n_initial < 1:
+            raise SpaceError(f"an initial design of {n_initial}: give at least 1 evaluation")
         self.space = space
         self.n_objectives, self.n_constraints = n_objectives, n_constraints
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.n_initial = n_initial or len(space.parameters) + 1
         self.reference = None if reference is None else np.asarray(reference, float)
-        if self.reference is not None and self.reference.shape != (n_objectives,):
+        if self.reference is not None and (
+            self.reference.shape != (n_objectives,) or not np.isfinite(self.reference).all()
+        ):
             raise SpaceError(
-                f"reference point {self.reference}: give one number for each of {n_objectives} "
-                "objectives"
+                f"reference point {self.reference}: give one finite number for each of "
+                f"{n_objectives} objectives"
             )
         self.noisy = noisy
         self.history: list[Point] = []
@@ -211,6 +216,19 @@ class SamoCobra:
                 + (f" and {self.n_constraints} constraints" if self.n_constraints else "")
             )
         return values
+
+
+def check_seed(seed: int) -> int:
+    """Return the seed of a search.
+
+    Raises
+    ------
+    SpaceError
+        If it is negative or no integer.
+    """
+    if not isinstance(seed, Integral) or seed < 0:
+        raise SpaceError(f"seed {seed}: give an integer of at least 0")
+    return seed
 
 
 @cache

@@ -19,7 +19,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from culi_mlip.errors import SpaceError
-from culi_mlip.optimize.samo_cobra import SamoCobra
+from culi_mlip.optimize.samo_cobra import SamoCobra, check_seed
 from culi_mlip.optimize.space import Categorical, Integer, Parameter, Space
 
 POINT = "samo_cobra:point"
@@ -77,7 +77,7 @@ class SamoCobraSampler(BaseSampler):
     ) -> None:
         self.space = space
         self.distributions = {n: distribution(p) for n, p in space.parameters.items()}
-        self.seed, self.n_initial, self.noisy = seed, n_initial, noisy
+        self.seed, self.n_initial, self.noisy = check_seed(seed), n_initial, noisy
         self.reference = None if reference is None else np.asarray(reference, float)
 
     def infer_relative_search_space(

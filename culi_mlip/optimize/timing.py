@@ -13,6 +13,8 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
+from culi_mlip.errors import CuliError
+
 
 @dataclass(frozen=True)
 class InferenceTime:
@@ -56,15 +58,22 @@ def inference_times(
         How often.
     progress
         Called with (passes done, passes in all).
+
+    Raises
+    ------
+    CuliError
+        If there is nothing to time.
     """
+    if repeats < 1 or not len(frames):
+        raise CuliError(f"{repeats} repeats over {len(frames)} frames: give at least one of each")
     seconds = np.zeros((repeats + 1, len(calculators)))
     for repeat in range(repeats + 1):
         for i, calculator in enumerate(calculators):
-            _synchronise()
+            _synchronise(calculator)
             start = time.perf_counter()
             for frame in frames:
                 calculator.calculate(frame, ["energy", "forces"])
-            _synchronise()
+            _synchronise(calculator)
             seconds[repeat, i] = time.perf_counter() - start
             if progress:
                 progress(repeat * len(calculators) + i + 1, seconds.size)
@@ -102,6 +111,7 @@ def on_cores(cores: Sequence[int], threads: int) -> Iterator[None]:
             os.sched_setaffinity(0, allowed)
 
 
-def _synchronise() -> None:
+def _synchronise(calculator: Calculator) -> None:
     if torch.cuda.is_available():
-        torch.cuda.synchronize()
+        device = getattr(calculator, "device", None)
+        torch.cuda.synchronize(device if getattr(device, "type", "") == "cuda" else None)

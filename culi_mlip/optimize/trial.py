@@ -20,6 +20,7 @@ import torch
 
 from culi_mlip.calculator import HybridAllegro
 from culi_mlip.datasets.frames import training_frames
+from culi_mlip.devices import check_device
 from culi_mlip.dynamics import energy_drift, run_md
 from culi_mlip.errors import CuliError, ModelError
 from culi_mlip.files import read_json, write_json
@@ -66,7 +67,8 @@ def _run(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     with contextlib.suppress(_StoppedEarlyError):
         train(data, run, settings, progress=watch)
     seconds = time.monotonic() - started
-    calculator = HybridAllegro(run, device=job["device"])
+    device = check_device(job["device"])
+    calculator = HybridAllegro(run, device=device)
     errors = evaluate(training_frames(data / "val.extxyz"), calculator).errors[-1]
     test = training_frames(data / "test.extxyz")
     result: dict[str, Any] = {
@@ -76,17 +78,17 @@ def _run(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in calculator.model.parameters()),
         "epochs": len(learning_curve(run)),
         "training_seconds": seconds,
-        "hardware": hardware(job["device"]),
+        "hardware": hardware(device),
         "threads": job["threads"],
     }
     if job["max_drift"] is not None:
         result["drift_meV_per_atom_ps"] = _drift(folder / "nve", test[0], calculator)
-    timed = HybridAllegro(compiled(run, job["device"]), job["device"]) if job["compile"] else None
+    timed = HybridAllegro(compiled(run, device), device) if job["compile"] else None
     (measured,) = inference_times([timed or calculator], test, repeats=job["repeats"])
     return result | {
         "inference_seconds": measured.median,
         "inference_quartiles": measured.quartiles,
-        "memory_MB": _peak_memory(),
+        "memory_MB": _peak_memory(device),
     }
 
 
@@ -98,7 +100,7 @@ def compiled(run: Path, device: str | None) -> Path:
     ModelError
         If nequip failed.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = check_device(device).partition(":")[0]
     target = run / f"compiled-{device}.nequip.pt2"
     if not target.exists():
         command = [
@@ -118,8 +120,8 @@ def compiled(run: Path, device: str | None) -> Path:
 
 def hardware(device: str | None) -> str:
     """Return the name of the processor or GPU that evaluates."""
-    if device != "cpu" and torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
+    if check_device(device) != "cpu":
+        return str(torch.cuda.get_device_name(check_device(device)))
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(": ")[1] for line in lines if line.startswith("model name"))
@@ -140,10 +142,10 @@ def _drift(folder: Path, atoms: Any, calculator: HybridAllegro) -> float:
     return abs(1000 * energy_drift(log["time_ps"], log["conserved_eV"], len(atoms)))
 
 
-def _peak_memory() -> float:
+def _peak_memory(device: str) -> float:
     """Most memory that the evaluation held, in MB: of the GPU if it ran there."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated() / 1e6
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated(device) / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from culi_mlip.calculator import HybridAllegro
 from culi_mlip.datasets.frames import LabelKeys, labels_of, plain_copy, training_frames
+from culi_mlip.devices import check_device
 from culi_mlip.errors import CuliError, DatasetError
 from culi_mlip.files import read_json, write_json
 from culi_mlip.models.settings import TrainSettings
@@ -132,6 +133,16 @@ def tune(
         or GPUs, or the first trials all fail.
     """
     measurement = measurement or Measurement()
+    check_device(measurement.device)
+    if trials < 1 or trials > space.n_points:
+        raise CuliError(
+            f"{trials} trials of a search space of {space.n_points} points: give 1 or more, and no "
+            "more than there are points"
+        )
+    if settings.devices > 1:
+        raise CuliError(
+            f"a tuning with devices: {settings.devices}: a trial has one device; leave it out"
+        )
     source, folder = Path(data), Path(out)
     frames: dict[str, list[Atoms]] = {}
     for part in PARTS:
@@ -147,7 +158,7 @@ def tune(
         source = plain_copy(source, frames, folder / "frames", keys)
         inputs = {
             "data": _digest(source),
-            "settings": settings.model_dump(mode="json"),
+            "settings": settings.identity(),
             "space": {n: repr(p) for n, p in space.parameters.items()},
             "seed": seed,
             "measurement": measurement.model_dump(mode="json"),
@@ -223,19 +234,19 @@ def retime(
     is_running = len(tuning.trials) < tuning.n_trials
     if is_running or not runs or known.keys() == runs.keys():
         return {slot: known[slot] for slot in runs if slot in known}
-    models = []
-    for run in runs.values():
-        model = compiled(run, measurement.device) if measurement.compile else run
-        models.append(HybridAllegro(model, measurement.device))
     job = read_json(next(iter(runs.values())).parent / "job.json")
     test = training_frames(Path(job["data"]) / "test.extxyz")
     with places_of(1, measurement) as (place,), on_cores(place.cores, measurement.threads):
+        models = [
+            HybridAllegro(compiled(run, place.device) if measurement.compile else run, place.device)
+            for run in runs.values()
+        ]
         times = inference_times(models, test, repeats=repeats, progress=progress)
     measured = {
         slot: {
             "inference_seconds": t.median,
             "inference_quartiles": list(t.quartiles),
-            "hardware": hardware(measurement.device),
+            "hardware": hardware(place.device),
         }
         for slot, t in zip(runs, times, strict=True)
     }

@@ -16,13 +16,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import optuna
 import psutil
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from culi_mlip.devices import check_device, environment_of, gpu_identity, gpu_indices
 from culi_mlip.errors import CuliError
 from culi_mlip.files import read_json, write_json
 from culi_mlip.models.settings import TrainSettings
@@ -30,7 +31,7 @@ from culi_mlip.models.training import learning_curve
 from culi_mlip.optimize import study as slots
 from culi_mlip.optimize.recipe import Measurement, Pruner, settings_at
 from culi_mlip.optimize.sampler import SamoCobraSampler
-from culi_mlip.process import KEEP_FREED_MEMORY, die_with_parent
+from culi_mlip.process import KEEP_FREED_MEMORY, die_with_parent, end_family
 
 PATIENCE = 5
 """Trials that may all fail at the start before the tuning gives up."""
@@ -39,15 +40,29 @@ WIDTH = 2.0
 """The reference point, in units of the untuned model's error and time: what is worse is idle."""
 
 
+Name = TypeVar("Name", int, str)
+
+
 class _StoppedError(Exception):
     """Another worker of this process gave up, or the user did."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a worker has for itself: cores, and in the environment a GPU, or none."""
+    """What a worker has for itself.
+
+    Attributes
+    ----------
+    cores
+        Numbers of its cores.
+    device
+        "cpu", or its GPU as this process calls it: "cuda:N".
+    environment
+        Lets a process of the worker see this device alone.
+    """
 
     cores: list[int]
+    device: str
     environment: Mapping[str, str]
 
 
@@ -110,8 +125,9 @@ class Work:
         settings = settings_at(self.settings, point, f"trial {trial.number}")
         return {
             "data": str(self.data),
-            "settings": settings.model_dump(mode="json"),
-            **self.measurement.model_dump(include={"device", "compile", "repeats", "threads"}),
+            "settings": settings.identity(),
+            **self.measurement.model_dump(include={"compile", "repeats", "threads"}),
+            "device": place.device.partition(":")[0],  # of the trial's process, which sees no other
             "max_drift": self.measurement.max_drift,
             "cores": place.cores,
         }
@@ -154,7 +170,7 @@ class Work:
                     (folder / "stop").touch()
                 failure = self._beyond_limits(process.pid, (now - started) / 60)
         finally:
-            _kill(process)
+            end_family(process)
             curve.close()
         if failure is None and not (folder / "result.json").exists():
             failure = f"its process ended with code {process.returncode}: see {log.name}"
@@ -256,8 +272,7 @@ def places_of(workers: int, measurement: Measurement) -> Iterator[list[Place]]:
     CuliError
         If there are too few cores or GPUs, or others use them.
     """
-    import torch
-
+    device = check_device(measurement.device)
     if workers < 1:
         raise CuliError(f"--workers {workers}: give at least 1")
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -271,32 +286,33 @@ def places_of(workers: int, measurement: Measurement) -> Iterator[list[Place]]:
         raise CuliError("--workers above 1 needs Linux, where workers get cores of their own")
     with ExitStack() as locks:
         held = _claimed("core", cores, needed if cores else 0, locks)
-        environments = [{"CUDA_VISIBLE_DEVICES": ""}] * workers  # trainings too use the CPU
-        if measurement.device != "cpu" and torch.cuda.is_available():
-            gpus = range(torch.cuda.device_count())
+        devices = ["cpu"] * workers
+        if device != "cpu":
+            gpus = {gpu_identity(i): i for i in gpu_indices(device)}
             if workers > len(gpus):
                 raise CuliError(
-                    f"--workers {workers}: this machine has {len(gpus)} GPUs, and timings need one "
-                    "for each worker"
+                    f"--workers {workers}: of the GPUs that this process sees, {len(gpus)} may be "
+                    "used, and timings need one for each worker"
                 )
-            environments = [
-                {"CUDA_VISIBLE_DEVICES": str(gpu)} for gpu in _claimed("GPU", gpus, workers, locks)
-            ]
+            devices = [f"cuda:{gpus[name]}" for name in _claimed("GPU", gpus, workers, locks)]
         n = measurement.threads
-        yield [Place(held[i * n : (i + 1) * n], environments[i]) for i in range(workers)]
+        yield [
+            Place(held[i * n : (i + 1) * n], device, environment_of(device))
+            for i, device in enumerate(devices)
+        ]
 
 
-def _claimed(kind: str, numbers: Iterable[int], n: int, locks: ExitStack) -> list[int]:
+def _claimed(kind: str, names: Iterable[Name], n: int, locks: ExitStack) -> list[Name]:
     """Lock n of a machine's cores or GPUs; a process that dies releases its own."""
-    claimed: list[int] = []
-    for number in numbers:
+    claimed: list[Name] = []
+    for name in names:
         if len(claimed) == n:
             break
-        path = Path(tempfile.gettempdir()) / f"culi_mlip-{kind}-{number}.lock"
+        path = Path(tempfile.gettempdir()) / f"culi_mlip-{kind}-{name}.lock"
         with suppress(OSError):  # another tuning has it
             handle = locks.enter_context(os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o666)))
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            claimed.append(number)
+            claimed.append(name)
     if len(claimed) < n:
         raise CuliError(
             f"other tunings on this machine leave {len(claimed)} of the {n} {kind}s that are "
@@ -308,16 +324,6 @@ def _claimed(kind: str, numbers: Iterable[int], n: int, locks: ExitStack) -> lis
 def _task(job: Mapping[str, Any]) -> dict[str, Any]:
     """What a job computes, wherever it runs."""
     return {key: value for key, value in job.items() if key not in ("cores", "data")}
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    with suppress(psutil.NoSuchProcess):
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.kill()
-        for member in family:
-            with suppress(psutil.NoSuchProcess):
-                member.kill()
-    process.wait()
 
 
 def _memory(pid: int) -> float:

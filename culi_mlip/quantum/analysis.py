@@ -195,10 +195,16 @@ def fisher(
     threshold
         Eigenvalues below this, in units of the mean eigenvalue, count as near zero.
 
+    Raises
+    ------
+    CuliError
+        If a number is impossible.
+
     References
     ----------
     Abbas et al., Nat. Comput. Sci. 1, 403 (2021).
     """
+    _check_numbers(threshold, seed, draws=draws, inputs=inputs)
     rng = np.random.default_rng(seed)
     weights = rng.uniform(0, 2 * np.pi, (draws, circuit.n_weights))
     features = rng.normal(size=(inputs, circuit.n_features))
@@ -238,8 +244,9 @@ def fourier(
     Raises
     ------
     CuliError
-        If the circuit has more than 8 features.
+        If the circuit has more than 8 features, or a number is impossible.
     """
+    _check_numbers(threshold, seed, draws=draws)
     n = circuit.n_features
     if n > 8:
         raise CuliError(f"Fourier analysis of {n} features has 3**{n} terms: give at most 8")
@@ -265,6 +272,16 @@ def fourier(
         nonzero=(np.abs(parts) > threshold).sum(axis=(0, 2)),
         threshold=threshold,
     )
+
+
+def _check_numbers(threshold: float, seed: int, **counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise CuliError(f"{count} {name}: give at least 1")
+    if seed < 0:
+        raise CuliError(f"seed {seed}: give at least 0")
+    if not 0 <= threshold < math.inf:
+        raise CuliError(f"threshold {threshold}: give a number of at least 0")
 
 
 def _probabilities(layer: QDILayer, weights: torch.Tensor, features: torch.Tensor) -> torch.Tensor:

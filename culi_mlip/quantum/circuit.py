@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from culi_mlip.errors import CuliError
@@ -97,6 +98,9 @@ class Circuit:
     measurement: str = "Y"
 
     def __post_init__(self) -> None:
+        for name in ("n_qubits", "n_features", "depth"):
+            if not isinstance(getattr(self, name), Integral):
+                raise CuliError(f"circuit with {name}={getattr(self, name)!r}: give an integer")
         if not 1 <= self.n_qubits <= MAX_QUBITS:
             raise CuliError(f"circuit with n_qubits={self.n_qubits}: give 1 to {MAX_QUBITS} qubits")
         if self.n_features < 1:

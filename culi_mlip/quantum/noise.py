@@ -50,6 +50,8 @@ class NoisyLayer(torch.nn.Module):
             raise CuliError(f"circuit with {shots} shots: give at least 1")
         if not 0 <= depolarising <= 1:
             raise CuliError(f"depolarising probability {depolarising}: give one of 0 to 1")
+        if seed < 0:
+            raise CuliError(f"seed {seed} of the measurements: give at least 0")
         circuit = layer.circuit
         weights = layer.weight.detach().double().numpy(force=True)
         self.outcomes = outcomes(circuit, weights, depolarising)

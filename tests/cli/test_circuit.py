@@ -38,6 +38,22 @@ def test_each_analysis_writes_a_figure_and_its_numbers(culi, tmp_path, name, opt
     assert content["circuit"]["measurement"] == "Y"
 
 
+def test_every_option_reaches_the_circuit(culi, tmp_path):
+    options = {
+        "--qubits": 3, "--features": 5, "--depth": 2, "--encoding": "X", "--variational": "Y",
+        "--entangler": "chain", "--entangling-gate": "CZ", "--measurement": "Z",
+    }  # fmt: skip
+    arguments = [str(part) for pair in options.items() for part in pair]
+    done = culi("circuit", "draw", *arguments, "--out", "there")
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "there/draw.json").read_text())
+    assert content["circuit"] == {
+        "n_qubits": 3, "n_features": 5, "depth": 2, "encoding": "X", "variational": "Y",
+        "entangler": "chain", "entangling_gate": "CZ", "measurement": "Z",
+    }  # fmt: skip
+    assert content["gates"][0] == {"name": "RY", "wires": [0], "weight": 0, "feature": None}
+
+
 def test_the_papers_numbers_stand_beside_the_papers_circuit_only(culi):
     assert "24 of 24" in culi("circuit", "zx").stdout
     done = culi("circuit", "zx", "--depth", 2)
@@ -64,6 +80,11 @@ def test_noise_of_a_trained_model(culi, tmp_path, trained, tiny_data):
     content = json.loads((tmp_path / "circuit/noise.json").read_text())
     assert content["laws"].keys() >= {"force_by_shots", "force_by_depolarising"}
     assert content["frames"] == 1
+    (line,) = [line for line in done.stdout.splitlines() if line.lstrip().startswith("100 shots")]
+    row = content["rows"][0]
+    assert line.split()[-2:] == [
+        f"{1000 * row['force_mae']:.2f}", f"{1000 * row['energy_mae']:.3f}"
+    ]  # fmt: skip
 
 
 def test_noise_that_cannot_be_measured_is_one_line(culi, trained, tiny_data):

@@ -46,7 +46,8 @@ def test_each_command_has_a_page_with_an_example(culi, command):
 
 def test_importing_nequip_or_the_package_loads_nothing_heavy():
     code = (
-        "import sys, culi_mlip, culi_mlip.cli; print('torch' in sys.modules, 'ase' in sys.modules)"
+        "import sys, culi_mlip, culi_mlip.cli, culi_mlip.models, culi_mlip.devices; "
+        "print('torch' in sys.modules, 'ase' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
@@ -105,12 +106,23 @@ def test_nequip_repeats_the_training_alone(trained, tmp_path):
 
 
 def test_settings_file_and_flags(culi, tiny_data, tmp_path):
-    (tmp_path / "s.yaml").write_text("epochs: 1\nnum_scalar_features: 8\ncompile: false\n")
-    done = culi("train", tiny_data, "--settings", "s.yaml", "--batch-size", 3, "--out", "run")
-    assert done.returncode == 0, done.stderr
-    settings = json.loads((tmp_path / "run/model.json").read_text())["settings"]
-    assert (settings["epochs"], settings["num_scalar_features"], settings["batch_size"]) == (
-        1,
-        8,
-        3,
+    (tmp_path / "s.yaml").write_text("epochs: 1\nnum_scalar_features: 8\nbatch_size: 2\n")
+    done = culi(
+        *("train", tiny_data, "--settings", "s.yaml", "--batch-size", 3, "--out", "run"),
+        *("--variant", "mlp", "--learning-rate", 0.004, "--r-max", 4.5, "--seed", 11),
+        *("--schedule", "constant", "--device", "cpu", "--no-compile"),
     )
+    assert done.returncode == 0, done.stderr
+    expected = {
+        "epochs": 1, "num_scalar_features": 8, "batch_size": 3, "variant": "mlp",
+        "learning_rate": 0.004, "r_max": 4.5, "seed": 11, "schedule": "constant",
+    }  # fmt: skip
+    metadata = json.loads((tmp_path / "run/model.json").read_text())
+    assert metadata["settings"] | expected == metadata["settings"]
+    inputs = yaml.safe_load((tmp_path / "run/run.yaml").read_text())["inputs"]
+    recorded = inputs["settings"] | {"epochs": inputs["epochs"]}
+    assert recorded | expected == recorded
+    validation = metadata["validation"]
+    assert f"force MAE {1000 * validation['force_mae']:.1f} meV/Å" in done.stdout
+    assert f"energy MAE {1000 * validation['energy_mae_per_atom']:.2f} meV/atom" in done.stdout
+    assert "(epoch 1)" in done.stdout

@@ -1,5 +1,7 @@
 """nequip's own test class on each builder, and what the paper's variants promise."""
 
+import math
+
 import pytest
 import torch
 from nequip.data import AtomicDataDict, compute_neighborlist_, from_dict
@@ -114,6 +116,70 @@ def test_energy_of_an_edge_vanishes_exactly_at_the_cutoff_in_single_precision(va
     assert energy(4.0) == apart
     assert energy(4.0 - 1e-3) == pytest.approx(apart, abs=1e-6)
     assert abs(energy(2.0) - apart) > 1e-3
+
+
+def build(variant, **options):
+    options = MINIMAL | VARIANTS[variant] | options
+    builder = BUILDERS.get(options.pop("_target_").rpartition(".")[2], AllegroQDIModel)
+    return builder(**options)
+
+
+@pytest.mark.parametrize("variant", ["qdi", "qdi-rows", "qdi-mlp"])
+def test_the_envelope_multiplies_the_energy_of_an_edge(variant):
+    """The energy is as large as the envelope says, whatever the features."""
+    readout = build(variant, model_dtype="float64").model.func.edge_readout
+    scalars = torch.randn(3, readout.n_scalars, dtype=torch.float64)
+
+    def energies(envelope):
+        data = {
+            AtomicDataDict.EDGE_FEATURES_KEY: scalars,
+            AtomicDataDict.EDGE_CUTOFF_KEY: torch.tensor(envelope, dtype=torch.float64)[:, None],
+        }
+        return readout(data)[AtomicDataDict.EDGE_ENERGY_KEY][:, 0]
+
+    full = energies([1.0, 1.0, 1.0])
+    assert full.abs().min() > 1e-6
+    torch.testing.assert_close(energies([0.5, 0.25, 0.0]), full * torch.tensor([0.5, 0.25, 0.0]))
+
+
+def test_features_are_half_turns():
+    """The circuit is periodic in 2π: a feature that rises by 2 is the same, by 1 another."""
+    readout = build("qdi", model_dtype="float64").model.func.edge_readout
+    width = readout.n_scalars
+    readout.readout = torch.nn.Linear(width, 4, bias=False, dtype=torch.float64)
+    torch.nn.init.eye_(readout.readout.weight)  # the first four scalars are the features
+    features = torch.rand(3, width, dtype=torch.float64)
+
+    def energies(features):
+        data = {
+            AtomicDataDict.EDGE_FEATURES_KEY: features,
+            AtomicDataDict.EDGE_CUTOFF_KEY: torch.ones(len(features), 1, dtype=torch.float64),
+        }
+        return readout(data)[AtomicDataDict.EDGE_ENERGY_KEY]
+
+    torch.testing.assert_close(energies(features + 2), energies(features), rtol=0, atol=1e-12)
+    assert (energies(features + 1) - energies(features)).abs().min() > 1e-6
+    assert not energies(torch.zeros(1, width, dtype=torch.float64)).any(), "no features, no energy"
+
+
+def test_the_hybrids_energy_falls_as_envelope_times_features_at_the_cutoff():
+    """Features are Bessel functions times an envelope, and fall as (r_max - r)·(r_max - r)³."""
+
+    def energy_of_pair(model, distance):
+        data = from_dict(
+            {
+                "pos": torch.tensor([[0.0, 0, 0], [distance, 0, 0]], dtype=torch.float64),
+                "atom_types": torch.tensor([0, 2]),
+            }
+        )
+        data = compute_neighborlist_(data, r_max=4.0)
+        return model(data)[AtomicDataDict.TOTAL_ENERGY_KEY].item()
+
+    for variant, power in (("qdi", 4 + 3), ("mlp", 4)):
+        no_shifts = dict.fromkeys(MINIMAL["type_names"], 0.0)
+        model = build(variant, model_dtype="float64", per_type_energy_shifts=no_shifts)
+        near, nearer = (energy_of_pair(model, 4.0 - d) for d in (0.02, 0.01))
+        assert math.log2(abs(near / nearer)) == pytest.approx(power, abs=0.2), variant
 
 
 def test_null_controls_have_as_many_trained_weights_as_they_say():

@@ -31,6 +31,18 @@ def test_errors_fall_as_the_root_of_shots_and_rise_with_gate_noise(trained, fram
         np.testing.assert_array_equal(calculator.get_property("forces", atoms), forces)
 
 
+def test_errors_of_the_energy_are_per_atom(trained, frames):
+    """Gate noise is no chance: twice the cell has twice the energy and the same error per atom."""
+    calculator = HybridAllegro(trained["qdi"], device="cpu")
+    one, two = (
+        noise_errors([atoms], calculator, shots=(), depolarising=(1e-3,))[0]
+        for atoms in (frames[0], frames[0].repeat((1, 1, 2)))
+    )
+    assert one.energy_mae > 1e-9
+    assert two.energy_mae == pytest.approx(one.energy_mae, rel=1e-6)
+    assert two.force_mae == pytest.approx(one.force_mae, rel=1e-6)
+
+
 def test_power_law_finds_what_was_put_in():
     law = power_law([1, 10, 100], [3, 0.3, 0.03])
     assert law.prefactor == pytest.approx(3)
@@ -39,6 +51,12 @@ def test_power_law_finds_what_was_put_in():
     assert law.where(0) == np.inf
     assert power_law([1], [3]) is None
     assert power_law([100, 100], [3, 4]) is None
+
+
+def test_measurements_that_cannot_be_made_are_refused(trained, frames):
+    for options, words in (({"repeats": 0}, "0 repeats"), ({"seed": -1}, "seed -1")):
+        with pytest.raises(ModelError, match=words):
+            noise_errors(frames, None, **options)
 
 
 def test_noise_of_no_frames_is_refused(trained):

@@ -3,11 +3,12 @@
 import pytest
 import yaml
 
+from culi_mlip.configuration import parse
 from culi_mlip.errors import RecipeError, SpaceError
 from culi_mlip.models.presets import PRESETS
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.optimize import Categorical, Integer, Real
-from culi_mlip.optimize.recipe import load_recipe, point_of, settings_at
+from culi_mlip.optimize.recipe import Measurement, load_recipe, point_of, settings_at
 from culi_mlip.workflows import workflow
 
 SPACE = {
@@ -76,6 +77,21 @@ def test_recipes_hold_the_papers_hyperparameters_and_models(variant, n):
             "learning_rate: a logarithmic range from 0",
         ),
         ({"variant": {"type": "categorical", "choices": ["qdi"]}}, SpaceError, "of 1: give at"),
+        (  # its ends are integers, what lies between is not
+            {"batch_size": {"type": "real", "low": 1, "high": 4}},
+            RecipeError,
+            "batch_size: input should be a valid integer",
+        ),
+        (
+            {"n_qubits": {"type": "integer", "low": 2, "high": 12}},
+            RecipeError,
+            "n_qubits=12: give 1 to 8",
+        ),
+        (
+            {"learning_rate": {"type": "real", "low": 1e-3, "high": float("nan")}},
+            RecipeError,
+            "high: input should be a finite number",
+        ),
         ({"r_max": {"type": "float", "low": 4, "high": 8}}, RecipeError, "'float' is unknown"),
         ({"r_max": {"low": 4, "high": 8}}, RecipeError, "key 'type' is missing"),
         (
@@ -89,3 +105,22 @@ def test_wrong_ranges(written, space, error, words):
     with pytest.raises(error, match=".") as raised:
         load_recipe(written(space=space))
     assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "threads",
+        "repeats",
+        "time_limit",
+        "memory_limit",
+        "max_parameters",
+        "max_memory",
+        "max_drift",
+    ],
+)
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+def test_impossible_limits_are_refused(name, value):
+    """A limit of zero or less would turn the sign of its constraint."""
+    with pytest.raises(RecipeError, match=f"options, {name}: input should be "):
+        parse(Measurement, {name: value}, "options")

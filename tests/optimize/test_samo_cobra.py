@@ -205,3 +205,34 @@ def test_wrong_outcomes_tell_nothing():
         optimizer.tell(points, [[1, 2, 3], [1, 2]])
     assert optimizer.history == []
     assert optimizer.pending == points
+
+
+def test_a_front_holds_no_infeasible_and_no_failed_point():
+    optimizer = SamoCobra(BNH, 2, 2)
+    points = [{"x0": float(i), "x1": 0.0} for i in range(5)]
+    outcomes = [
+        ([5, 5], [-1, 0]),  # on its constraint, feasible
+        ([1, 1], [-1, 0.1]),  # best of all, infeasible
+        ([0, 0], [1e-9, -1]),
+        None,
+        ([4, 6], [-1, -1]),
+    ]
+    optimizer.tell(points, outcomes)
+    front, objectives = optimizer.pareto_front()
+    assert [p["x0"] for p in front] == [4, 0]
+    assert objectives.tolist() == [[4, 6], [5, 5]]
+    assert optimizer.hypervolume([10, 10]) == 6 * 4 + 5 * 5 - 5 * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"seed": -1}, "seed -1: give an integer of at least 0"),
+        ({"seed": 1.5}, "seed 1.5: give an integer"),
+        ({"n_initial": 0}, "design of 0: give at least 1"),
+        ({"reference": [1, np.nan]}, "give one finite number for each of 2"),
+    ],
+)
+def test_impossible_numbers_are_refused(options, words):
+    with pytest.raises(SpaceError, match=words):
+        SamoCobra(BNH, 2, **options)

@@ -55,13 +55,21 @@ def test_points_are_the_cores():
 
 
 def test_maximising_is_minimising_the_negative():
-    minimised = study()
-    maximised = optuna.create_study(
-        directions=["maximize"] * 2, sampler=SamoCobraSampler(SPACE, seed=3)
+    minimised, maximised = (
+        optuna.create_study(
+            directions=[direction] * 2,
+            sampler=SamoCobraSampler(SPACE, seed=3, reference=reference),
+        )
+        for direction, reference in (("minimize", [2.0, 3.0]), ("maximize", [-2.0, -3.0]))
     )
     minimised.optimize(lambda t: functions(suggest(t))[:2], n_trials=12)
     maximised.optimize(lambda t: tuple(-f for f in functions(suggest(t))[:2]), n_trials=12)
     assert [t.params for t in minimised.trials] == [t.params for t in maximised.trials]
+
+
+def test_seeds_are_checked_when_the_sampler_is_made():
+    with pytest.raises(SpaceError, match="seed -1"):
+        SamoCobraSampler(SPACE, seed=-1)
 
 
 def test_another_process_goes_on_where_this_one_stopped(tmp_path):

@@ -10,12 +10,15 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from threading import Event
 from types import SimpleNamespace
 
 import ase.io
 import numpy as np
+import optuna
 import psutil
 import pytest
+import torch
 import yaml
 from optuna.trial import TrialState
 
@@ -24,11 +27,13 @@ from culi_mlip.datasets import build_dataset
 from culi_mlip.errors import CuliError
 from culi_mlip.files import read_json
 from culi_mlip.models.settings import TrainSettings, load_settings
-from culi_mlip.optimize import Integer, Real, Space
+from culi_mlip.optimize import Integer, Real, SamoCobraSampler, Space
+from culi_mlip.optimize import study as slots
+from culi_mlip.optimize import trial as trial_module
 from culi_mlip.optimize.recipe import Measurement
 from culi_mlip.optimize.timing import inference_times
-from culi_mlip.optimize.tuning import load_tuning, retime, tune
-from culi_mlip.optimize.worker import places_of
+from culi_mlip.optimize.tuning import Tuning, load_tuning, retime, tune
+from culi_mlip.optimize.worker import Place, Work, places_of
 from culi_mlip.report.tuning import best_trials, front_table, write_report
 
 SETTINGS = {
@@ -63,6 +68,8 @@ def data(tmp_path_factory, tiny_recipe):
     folder = tmp_path_factory.mktemp("tuning") / "data"
     build_dataset(tiny_recipe, folder)
     frames = [f for p in ("train", "val", "test") for f in ase.io.read(folder / f"{p}.extxyz", ":")]
+    for frame, kind in zip(frames, "aabbabaab", strict=True):  # two kinds in each part
+        frame.info["kind"] = kind
     for part, chosen in (("train", frames[:5]), ("val", frames[5:7]), ("test", frames[7:])):
         ase.io.write(folder / f"{part}.extxyz", chosen, format="extxyz")
     return folder
@@ -72,7 +79,12 @@ def data(tmp_path_factory, tiny_recipe):
 def tuned(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("tuned") / "hpo"
     limits = Measurement(max_parameters=1e6, max_memory=1e5, max_drift=1e5, device="cpu")
-    return tune(data, out, UNTUNED, RANGES, trials=3, measurement=limits)
+    first = tune(data, out, UNTUNED, RANGES, trials=2, measurement=limits)
+    more = tune(data, out, UNTUNED, RANGES, trials=3, measurement=limits)
+    done = [(t.number, t.params, t.values, t.datetime_complete) for t in first.trials]
+    again = [(t.number, t.params, t.values, t.datetime_complete) for t in more.trials[:2]]
+    assert again == done, "with more trials a tuning goes on"
+    return more
 
 
 def test_first_trial_is_the_untuned_model(tuned):
@@ -85,6 +97,7 @@ def test_objectives_are_the_models(tuned, data):
     trial = tuned.trials[1]
     run = tuned.folder / "trials" / "0001" / "run"
     atoms = ase.io.read(data / "val.extxyz", ":")
+    assert {frame.info["kind"] for frame in atoms} == {"a", "b"}, "the error is that of all kinds"
     calculator = HybridAllegro(run, device="cpu")
     errors = []
     for frame in atoms:
@@ -96,9 +109,28 @@ def test_objectives_are_the_models(tuned, data):
     assert low <= trial.values[1] <= high
     weights = sum(p.numel() for p in calculator.model.parameters())
     assert trial.user_attrs["parameters"] == weights
-    settings = yaml.safe_load((run / "run.yaml").read_text())["inputs"]["settings"]
+    inputs = yaml.safe_load((run / "run.yaml").read_text())["inputs"]
+    settings = inputs["settings"]
     assert settings["learning_rate"] == trial.params["learning_rate"]
-    assert settings["epochs"] == 2
+    assert inputs["epochs"] == 2
+
+
+def test_validation_frames_are_the_error_and_test_frames_the_time(tuned, monkeypatch):
+    """The trial's measurement once more; its training is finished."""
+    folder = tuned.folder / "trials" / "0001"
+    job = read_json(folder / "job.json")
+    timed = []
+
+    def recorded(calculators, frames, **options):
+        timed.extend(frames)
+        return inference_times(calculators, frames, repeats=1)
+
+    monkeypatch.setattr(trial_module, "inference_times", recorded)
+    monkeypatch.setattr(trial_module, "keep_freed_memory", lambda: None)  # it is this process
+    result = trial_module._run(folder, {**job, "max_drift": None})
+    test = ase.io.read(f"{job['data']}/test.extxyz", ":")
+    assert [f.get_potential_energy() for f in timed] == [f.get_potential_energy() for f in test]
+    assert result["error"] == pytest.approx(tuned.trials[1].values[0], rel=1e-9)
 
 
 def test_energies_alone_are_tuned(data, tmp_path):
@@ -187,14 +219,12 @@ def test_time_and_memory_limits_fail_a_trial(data, tmp_path):
 
 def test_tuning_that_can_only_fail_stops_early(data, tmp_path, monkeypatch):
     monkeypatch.setattr("culi_mlip.optimize.worker.PATIENCE", 2)
-    hopeless = UNTUNED.model_copy(update={"learning_rate": 1e30})
+    hopeless = Measurement(time_limit=1e-3, device="cpu")
     with pytest.raises(CuliError, match=r"all of the first 2 trials of allegro failed, 2 of them"):
-        tune(data, tmp_path, hopeless, Space(readout_width=Integer(4, 32)), trials=50)
+        tune(data, tmp_path, UNTUNED, RANGES, trials=50, measurement=hopeless)
 
 
 def test_unpromising_trainings_stop_early(data, tmp_path, monkeypatch):
-    import optuna
-
     monkeypatch.setattr(
         optuna.pruners, "MedianPruner", lambda: optuna.pruners.ThresholdPruner(upper=1e-9)
     )
@@ -220,6 +250,187 @@ def test_workers_on_one_machine_share_no_core(tmp_path, monkeypatch):
             assert single.environment == {"CUDA_VISIBLE_DEVICES": ""}, "trainings keep off GPUs"
     with places_of(2, two) as again:
         assert len(again) == 2
+
+
+@pytest.fixture
+def two_gpus(monkeypatch, tmp_path):
+    """Let PyTorch see two GPUs of four, by the names in CUDA_VISIBLE_DEVICES."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    def see(visible):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        properties = [SimpleNamespace(uuid=f"u{name.strip()}") for name in visible.split(",")]
+        monkeypatch.setattr(torch.cuda, "get_device_properties", properties.__getitem__)
+
+    return see
+
+
+@pytest.mark.parametrize("names", [("2", "3"), ("GPU-77ab", "GPU-01cd"), ("MIG-1", "MIG-2")])
+def test_workers_choose_among_the_gpus_that_are_visible(two_gpus, names):
+    first, second = names
+    two_gpus(f"{first}, {second}")
+    with places_of(2, Measurement()) as pair:
+        assert [place.environment for place in pair] == [
+            {"CUDA_VISIBLE_DEVICES": first},
+            {"CUDA_VISIBLE_DEVICES": second},
+        ]
+        assert [place.device for place in pair] == ["cuda:0", "cuda:1"]
+    with places_of(1, Measurement(device="cuda:1")) as (place,):
+        assert place.environment == {"CUDA_VISIBLE_DEVICES": second}
+        two_gpus(f"{second},{first}")  # another tuning, which counts them the other way round
+        with places_of(1, Measurement(device="cuda")) as (other,):
+            assert other.environment == {"CUDA_VISIBLE_DEVICES": first}
+        with (
+            pytest.raises(CuliError, match="leave 0 of the 1 GPUs"),
+            places_of(1, Measurement(device="cuda:0")),
+        ):
+            pass
+    with (
+        pytest.raises(CuliError, match="--workers 3: .* 2 may be used"),
+        places_of(3, Measurement()),
+    ):
+        pass
+    with places_of(1, Measurement(device="cpu")) as (place,):
+        assert (place.device, place.environment) == ("cpu", {"CUDA_VISIBLE_DEVICES": ""})
+
+
+def claimed_work(folder, place, **limits):
+    """The work of a tuning whose first trial this process has claimed."""
+    sampler = SamoCobraSampler(RANGES)
+    study = slots.open_study(
+        optuna.storages.InMemoryStorage(), "s", sampler, 1, ("a", "b"), {}, None
+    )
+    work = Work(folder, folder, UNTUNED, study, 1, Measurement(**limits), Event(), None)
+    trial = slots.claim(study, 1)
+    return work, trial, work._job(trial, place)
+
+
+def test_a_trial_sees_one_gpu_and_calls_it_cuda(tmp_path):
+    _, trial, job = claimed_work(tmp_path, Place([3], "cuda:5", {}), repeats=2, compile=True)
+    assert (job["device"], job["cores"], job["repeats"], job["compile"]) == ("cuda", [3], 2, True)
+    assert TrainSettings.model_validate(job["settings"]) == UNTUNED.model_copy(update=trial.params)
+    assert claimed_work(tmp_path, Place([], "cpu", {}))[2]["device"] == "cpu"
+
+
+def test_what_exceeds_a_limit_violates_a_constraint(tmp_path):
+    limits = {"max_parameters": 200, "max_memory": 50, "max_drift": 4}
+    work, trial, _ = claimed_work(tmp_path, Place([], "cpu", {}), **limits)
+    measured = {"parameters": 100, "memory_MB": 75, "drift_meV_per_atom_ps": 4.0}
+    work._tell(trial, {"error": 0.1, "inference_seconds": 2.0, **measured})
+    (told,) = work.study.trials
+    assert told.values == [0.1, 2.0]
+    assert told.constraints == {
+        "parameters": -0.5, "memory_MB": 0.5, "drift_meV_per_atom_ps": 0.0
+    }  # fmt: skip
+
+
+def test_an_error_that_is_no_number_is_a_failure(tmp_path):
+    work, trial, _ = claimed_work(tmp_path, Place([], "cpu", {}))
+    work._tell(trial, {"error": np.nan, "inference_seconds": 2.0})
+    (told,) = work.study.trials
+    assert told.state == TrialState.FAIL
+    assert told.user_attrs["failure"] == "its error is nan"
+
+
+def test_the_search_reaches_some_way_beyond_the_untuned_model(tmp_path):
+    work, trial, _ = claimed_work(tmp_path, Place([], "cpu", {}))
+    assert work._reference() is None
+    work._tell(trial, {"error": 0.1, "inference_seconds": 3.0})
+    np.testing.assert_allclose(work._reference(), [0.2, 6.0])
+
+
+def test_limits_are_minutes_and_gigabytes(tmp_path):
+    used = psutil.Process().memory_info().rss / 1e9
+    work, *_ = claimed_work(
+        tmp_path, Place([], "cpu", {}), time_limit=2.0, memory_limit=used + 100.0
+    )
+    assert work._beyond_limits(os.getpid(), 1.9) is None
+    assert work._beyond_limits(os.getpid(), 2.1) == "it took longer than 2 min"
+    work, *_ = claimed_work(tmp_path, Place([], "cpu", {}), memory_limit=used / 2)
+    assert "it took more memory than" in work._beyond_limits(os.getpid(), 1.9)
+
+
+def test_peak_memory_is_in_megabytes():
+    used = psutil.Process().memory_info().rss / 1e6
+    assert 0.9 * used < trial_module._peak_memory("cpu") < 20 * used
+
+
+@pytest.mark.parametrize("slope", [3.0, -3.0])
+def test_the_drift_of_a_trial_is_a_size(monkeypatch, tmp_path, slope):
+    """Energy that is lost counts as energy that is gained, in meV/atom/ps."""
+    time_ps = np.linspace(0, 1, 11)
+    log = {"time_ps": time_ps, "conserved_eV": 7 + slope * 1e-3 * 4 * time_ps}
+    monkeypatch.setattr(trial_module, "run_md", lambda *_, **__: SimpleNamespace(log=log))
+    assert trial_module._drift(tmp_path, [None] * 4, None) == pytest.approx(3.0)
+
+
+def tuning_of(tmp_path, *trials):
+    """A tuning whose trials gave these values and constraints; their folders are there."""
+    study = optuna.create_study(directions=["minimize"] * 2)
+    for slot, (values, constraints) in enumerate(trials):
+        trial = study.ask()
+        trial.set_user_attr("slot", slot)
+        for name, value in constraints.items():
+            trial.set_constraint(name, value)
+        study.tell(trial, values, state=TrialState.COMPLETE if values else TrialState.FAIL)
+        (tmp_path / "trials" / f"{slot:04d}").mkdir(parents=True)
+        (tmp_path / "trials" / f"{slot:04d}" / "job.json").touch()
+    return Tuning(tmp_path, study, len(trials), study.trials)
+
+
+def test_a_front_holds_no_infeasible_trial(tmp_path):
+    tuning = tuning_of(
+        tmp_path,
+        ([3.0, 3.0], {"a": -1.0, "b": 0.0}),  # on its limit
+        ([1.0, 1.0], {"a": -1.0, "b": 0.01}),
+        ([2.0, 4.0], {"a": -1.0, "b": -1.0}),
+        ([4.0, 4.0], {}),
+        (None, {"a": -1.0}),
+    )
+    assert [t.values for t in tuning.front] == [[2.0, 4.0], [3.0, 3.0]]
+
+
+@pytest.mark.parametrize(
+    ("powers", "balanced"),
+    [
+        ([(0, 2), (0.2, 1.4), (0.7, 0.8), (1.3, 0.5), (2, 0)], 2),
+        ([(0, 2), (1.44, 1.1), (2, 0)], 1),  # the front bulges outwards
+        ([(0, 3), (0.3, 1.8), (1.6, 0.9), (3, 0)], 1),  # the third without the logarithm
+    ],
+)
+def test_balanced_is_the_nearest_to_the_ideal_point(tmp_path, powers, balanced):
+    """Distances from (least error, least time), both logarithms from 0 to 1 over the front."""
+    tuning = tuning_of(tmp_path, *(([10.0**a, 10.0**b], {}) for a, b in powers))
+    best = best_trials(tuning)
+    assert best["balanced"].number == balanced
+    assert best["most accurate"].number == 0
+    assert best["fastest"].number == len(powers) - 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"trials": 0}, "0 trials"),
+        ({"trials": 50, "space": Space(readout_width=Integer(4, 32))}, "50 trials .* 29 points"),
+        ({"settings": UNTUNED.model_copy(update={"devices": 2})}, "devices: 2"),
+        ({"measurement": Measurement(device="gpu")}, "a GPU is called cuda"),
+    ],
+)
+def test_tunings_that_cannot_work_are_refused_at_once(tmp_path, options, words):
+    options = {"settings": UNTUNED, "space": RANGES} | options
+    with pytest.raises(CuliError, match=words):
+        tune(tmp_path / "missing", tmp_path / "hpo", **options)
+    assert not (tmp_path / "hpo").exists()
+
+
+def test_nothing_to_time_is_refused():
+    with pytest.raises(CuliError, match="5 repeats over 0 frames"):
+        inference_times([], [])
+    with pytest.raises(CuliError, match="0 repeats over 1 frames"):
+        inference_times([], [None], repeats=0)
 
 
 def test_calculators_are_timed_in_turns():

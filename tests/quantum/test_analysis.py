@@ -128,3 +128,38 @@ def test_the_papers_circuit_has_161_terms():
 def test_too_many_features_for_a_spectrum_are_refused():
     with pytest.raises(CuliError, match=r"21 features has 3\*\*21 terms: give at most 8"):
         fourier(Circuit(n_features=21))
+
+
+def test_eigenvalues_of_all_draws_are_in_one_unit():
+    """Some weights matter more than others: each draw keeps its share of the information."""
+    circuit = Circuit(n_qubits=2, n_features=2, depth=1)
+    result = fisher(circuit, draws=6, inputs=5, seed=4)
+    rng = np.random.default_rng(4)
+    weights = rng.uniform(0, 2 * np.pi, (6, circuit.n_weights))
+    matrices = fisher_matrices(circuit, weights, rng.normal(size=(5, 2)))
+    traces = np.trace(matrices, axis1=1, axis2=2)
+    assert np.ptp(traces) > 0.1 * traces.mean()
+    unit = traces.sum() / (6 * circuit.n_weights)
+    np.testing.assert_allclose(result.eigenvalues.sum(axis=1), traces / unit)
+    np.testing.assert_allclose(result.mean, matrices.mean(axis=0))
+    assert result.near_zero == np.mean(result.eigenvalues < 0.1)
+    tolerances = 1e-8 * np.linalg.norm(matrices, 2, axis=(1, 2))
+    assert result.ranks.tolist() == np.linalg.matrix_rank(matrices, tol=tolerances).tolist()
+    small = result.eigenvalues / result.eigenvalues[:, -1:]
+    assert ((small > 1e-6) & (small < 0.1)).any(), "a small eigenvalue counts for the rank"
+
+
+@pytest.mark.parametrize(
+    ("analysis", "options", "words"),
+    [
+        (fisher, {"draws": 0}, "0 draws: give at least 1"),
+        (fisher, {"inputs": 0}, "0 inputs"),
+        (fisher, {"seed": -1}, "seed -1"),
+        (fisher, {"threshold": np.nan}, "threshold nan"),
+        (fourier, {"draws": -3}, "-3 draws"),
+        (fourier, {"threshold": -1}, "threshold -1"),
+    ],
+)
+def test_impossible_numbers_are_refused(analysis, options, words):
+    with pytest.raises(CuliError, match=words):
+        analysis(Circuit(n_qubits=2, n_features=2, depth=1), **options)

@@ -280,6 +280,7 @@ def test_both_forms_agree():
         {"n_features": 0},
         {"depth": 0},
         {"depth": 9},
+        {"n_qubits": 99},
         {"encoding": "W"},
         {"variational": "x"},
         {"measurement": 3},
@@ -290,6 +291,12 @@ def test_both_forms_agree():
 def test_impossible_circuits_are_refused(wrong):
     ((name, value),) = wrong.items()
     with pytest.raises(CuliError, match=f"{name}={value!r}: (give|choose)"):
+        Circuit(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"n_qubits": 2.5}, {"depth": "3"}, {"n_features": None}])
+def test_sizes_that_are_no_integers_are_refused(wrong):
+    with pytest.raises(CuliError, match="give an integer"):
         Circuit(**wrong)
 
 

@@ -69,6 +69,15 @@ def test_shots_scatter_as_pennylanes_and_as_theory_says():
         np.testing.assert_allclose(sample.var(axis=0), theory, rtol=5 * np.sqrt(2 / repeats))
 
 
+@pytest.mark.parametrize("shots", [1, 3, 100])
+def test_a_certain_outcome_is_measured_each_time(shots):
+    """Rotations about z leave |0⟩ alone."""
+    circuit = Circuit(2, 2, 1, encoding="Z", variational="Z", entangling_gate="CZ", measurement="Z")
+    layer, features = layer_and_features(circuit)
+    values = NoisyLayer(layer, shots=shots)(features)
+    torch.testing.assert_close(values, torch.ones_like(values), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("circuit", [ONE_ROW, TWO_ROWS])
 def test_no_edges_are_no_values(circuit):
     layer, features = layer_and_features(circuit, n_edges=0)

@@ -1,0 +1,145 @@
+"""What nequip is told: schedule, loss, seeds, devices."""
+
+import math
+
+import pytest
+import torch
+from hydra.utils import get_method, instantiate
+from torch.utils.data import DataLoader, DistributedSampler
+
+from culi_mlip.errors import RecipeError
+from culi_mlip.models.config import nequip_config
+from culi_mlip.models.settings import LossWeights, TrainSettings
+
+
+def configuration(settings=None, n_train=100, labels=("energy", "forces", "stress"), **options):
+    return nequip_config(
+        settings or TrainSettings(**options),
+        train_file="t.extxyz",
+        val_file="v.extxyz",
+        n_train=n_train,
+        species=["Cu", "Li"],
+        reference_energies={"Cu": -4.0, "Li": -2.0},
+        labels=set(labels),
+        energy_scale=1.0,
+    )
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4])
+@pytest.mark.parametrize("n_train", [10, 37, 100])
+@pytest.mark.parametrize("batch_size", [1, 4, 5])
+def test_the_schedule_counts_the_steps_that_are_made(devices, n_train, batch_size):
+    """As many as PyTorch's loader gives each of several processes."""
+    sampler = DistributedSampler(range(n_train), num_replicas=devices, rank=0)
+    per_epoch = len(DataLoader(range(n_train), batch_size=batch_size, sampler=sampler))
+    config = configuration(epochs=7, batch_size=batch_size, devices=devices, n_train=n_train)
+    schedule = config["training_module"]["lr_scheduler"]
+    assert schedule["interval"] == "step"
+    assert schedule["scheduler"]["total_steps"] == 7 * per_epoch
+
+
+def test_one_device_is_taken_unless_more_are_asked_for():
+    trainer = configuration()["trainer"]
+    assert trainer["devices"] == 1
+    assert "strategy" not in trainer
+    trainer = configuration(devices=2)["trainer"]
+    assert trainer["devices"] == 2
+    assert trainer["strategy"] == {"_target_": "nequip.train.SimpleDDPStrategy"}
+
+
+def test_a_constant_rate_has_no_schedule():
+    module = configuration(schedule="constant", learning_rate=0.003)["training_module"]
+    assert module["lr_scheduler"] is None
+    assert module["optimizer"]["lr"] == 0.003
+    assert configuration()["training_module"]["lr_scheduler"]["scheduler"]["max_lr"] == 0.01
+
+
+def loss_of(config, with_stress):
+    """nequip's loss of two atoms: 0.4 eV, 0.3 eV/Å and 0.1 eV/Å³ are wrong."""
+    loss = instantiate(config["training_module"]["loss"], type_names=["Cu", "Li"])
+    target = {
+        "total_energy": torch.zeros(1, 1),
+        "forces": torch.zeros(2, 3),
+        "stress": torch.zeros(1, 3, 3),
+        "num_atoms": torch.tensor([2]),
+        "atom_types": torch.tensor([0, 1]),
+        "batch": torch.tensor([0, 0]),
+    }
+    wrong = {"total_energy": 0.4, "forces": 0.3, "stress": 0.1 if with_stress else 0.0}
+    output = {key: value + wrong.get(key, 0) for key, value in target.items()}
+    return float(loss(output, target)["weighted_sum"])
+
+
+def test_weights_of_the_loss_reach_nequip():
+    """Mean squares: energy per atom 0.04, forces 0.09, stress 0.01; nequip divides by the sum."""
+    weights = LossWeights(energy=7, forces=2, stress=5)
+    both = configuration(loss=weights)
+    expected = (7 * 0.04 + 2 * 0.09 + 5 * 0.01) / 14
+    assert loss_of(both, True) == pytest.approx(expected, rel=1e-6)
+    assert loss_of(configuration(loss=weights, labels=("energy", "forces")), True) == (
+        pytest.approx((7 * 0.04 + 2 * 0.09) / 9, rel=1e-6)
+    )
+    without = configuration(loss=LossWeights(energy=7, forces=2, stress=0))
+    assert loss_of(without, True) == pytest.approx((7 * 0.04 + 2 * 0.09) / 9, rel=1e-6)
+
+
+def test_a_loss_of_nothing_that_the_frames_have_is_refused():
+    only_stress = LossWeights(energy=0, forces=0, stress=1)
+    configuration(loss=only_stress)
+    with pytest.raises(RecipeError, match=r"\(energy, forces\) are all 0"):
+        configuration(loss=only_stress, labels=("energy", "forces"))
+
+
+def weights_of(**options):
+    settings = TrainSettings(
+        variant="allegro", num_scalar_features=4, num_tensor_features=2, num_layers=1, **options
+    )
+    options = dict(configuration(settings)["training_module"]["model"])
+    options |= {"avg_num_neighbors": 40.0, "per_type_energy_scales": {"Cu": 1.0, "Li": 1.0}}
+    model = get_method(options.pop("_target_"))(**options)
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_the_seed_reaches_the_model_and_the_order_of_frames():
+    first, again, other = weights_of(seed=1), weights_of(seed=1), weights_of(seed=2)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    data = configuration(seed=3)["data"]
+    assert data["seed"] == 3
+    assert data["train_dataloader"]["shuffle"]
+    assert "shuffle" not in data["val_dataloader"]
+
+
+def test_the_monitor_weighs_energies_per_atom_and_forces_alike():
+    metrics = instantiate(
+        configuration()["training_module"]["val_metrics"], type_names=["Cu", "Li"]
+    )
+    coefficients = {name: e.coeff for name, e in metrics.entries.items() if e.coeff}
+    assert coefficients == {"per_atom_energy_mae": 0.5, "forces_mae": 0.5}
+    best, last = configuration()["trainer"]["callbacks"]
+    assert (best["monitor"], best["mode"]) == ("val0_epoch/weighted_sum", "min")
+    assert "monitor" not in last
+
+
+def test_reference_energies_reach_the_model_by_element():
+    model = configuration()["training_module"]["model"]
+    assert model["type_names"] == ["Cu", "Li"]
+    assert model["per_type_energy_shifts"] == {"Cu": -4.0, "Li": -2.0}
+    assert model["per_type_energy_scales"] == "${training_data_stats:per_type_forces_rms}"
+    assert model["avg_num_neighbors"] == "${training_data_stats:num_neighbors_mean}"
+    alone = configuration(labels=("energy",))["training_module"]["model"]
+    assert alone["per_type_energy_scales"] == 1.0  # where no forces set the scale
+
+
+def test_short_trainings_have_a_schedule():
+    """PyTorch divides by the steps of the rise less one."""
+    for n in (1, 2, 5):
+        scheduler = dict(
+            configuration(epochs=1, batch_size=1, n_train=n)["training_module"]["lr_scheduler"][
+                "scheduler"
+            ]
+        )
+        scheduler.pop("_target_")
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+        torch.optim.lr_scheduler.OneCycleLR(optimizer, **scheduler)
+        assert math.isfinite(optimizer.param_groups[0]["lr"])
