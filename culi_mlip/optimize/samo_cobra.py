@@ -119,8 +119,8 @@ class SamoCobra:
             self.reference.shape != (n_objectives,) or not np.isfinite(self.reference).all()
         ):
             raise SpaceError(
-                f"reference point {self.reference}: give one finite number for each of "
-                f"{n_objectives} objectives"
+                f"reference point {self.reference}: give one number for each of {n_objectives} "
+                "objectives, all finite"
             )
         self.noisy = noisy
         self.history: list[Point] = []

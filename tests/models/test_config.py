@@ -131,6 +131,15 @@ def test_reference_energies_reach_the_model_by_element():
     assert alone["per_type_energy_scales"] == 1.0  # where no forces set the scale
 
 
+def test_the_optimiser_is_the_documented_one():
+    config = configuration()
+    module = config["training_module"]
+    assert module["optimizer"]["_target_"] == "torch.optim.Adam"
+    assert module["optimizer"]["betas"][1] == 0.95
+    assert module["_target_"] == "nequip.train.EMALightningModule"
+    assert config["trainer"]["gradient_clip_val"] == 10.0
+
+
 def test_short_trainings_have_a_schedule():
     """PyTorch divides by the steps of the rise less one."""
     for n in (1, 2, 5):

@@ -230,7 +230,7 @@ def test_a_front_holds_no_infeasible_and_no_failed_point():
         ({"seed": -1}, "seed -1: give an integer of at least 0"),
         ({"seed": 1.5}, "seed 1.5: give an integer"),
         ({"n_initial": 0}, "design of 0: give at least 1"),
-        ({"reference": [1, np.nan]}, "give one finite number for each of 2"),
+        ({"reference": [1, np.nan]}, "give one number for each of 2 objectives, all finite"),
     ],
 )
 def test_impossible_numbers_are_refused(options, words):
