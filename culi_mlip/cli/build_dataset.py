@@ -103,6 +103,7 @@ def command(
     from culi_mlip.cli import console
     from culi_mlip.datasets import Workers, build_dataset, load_recipe
     from culi_mlip.datasets.executors import JOB_SCRIPT
+    from culi_mlip.datasets.lattice_constants import listed
     from culi_mlip.datasets.recipe import EngineChoice
     from culi_mlip.errors import CuliError
     from culi_mlip.files import read_text
@@ -129,6 +130,8 @@ def command(
     with console.steps() as step:
         built = build_dataset(whole, out, workers=who, retry_failed=retry_failed, step=step)
     card = built.card
+    if card["lattice_constants"]:
+        console.out.print(f"Lattice constants: {listed(card['lattice_constants'])}.", markup=False)
     console.table(
         ["kind", "train", "val", "test"],
         [
@@ -172,12 +175,15 @@ def _seconds(values: tuple[str, ...], recipe: Recipe) -> dict[str, float]:
 
 def _dry_run(recipe: Recipe, out: Path, seconds: dict[str, float], cores: int) -> Preview:
     from culi_mlip.cli import console
+    from culi_mlip.datasets.lattice_constants import listed
     from culi_mlip.datasets.preview import preview, title
     from culi_mlip.files import write_bytes
     from culi_mlip.report.figures import contact_sheet, png
 
     with console.steps() as step:
         found = preview(recipe, out, progress=step("Building structures"))
+    if found.lattice_constants:
+        console.out.print(f"Lattice constants: {listed(found.lattice_constants)}.", markup=False)
     published = bool(recipe.published)
     console.table(
         ["kind", "structures", "distinct", "atoms", *(["published"] if published else [])],

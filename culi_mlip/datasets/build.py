@@ -13,6 +13,7 @@ from culi_mlip.configuration import read_yaml
 from culi_mlip.datasets.executors import LOCAL, Workers, open_executor
 from culi_mlip.datasets.export import BuiltDataset, chosen_split, export_parts, split_is
 from culi_mlip.datasets.labelling import Progress, label_pending
+from culi_mlip.datasets.lattice_constants import find_lattice_constants
 from culi_mlip.datasets.recipe import Recipe
 from culi_mlip.datasets.store import Store
 from culi_mlip.errors import EngineError
@@ -58,6 +59,8 @@ def build_dataset(
         other one, and the split may change.
     SetupError
         If the engine lacks something on this machine; no structure counts as failed.
+    EngineError
+        If the engine fails to find a lattice constant that the recipe leaves out.
     DatasetError
         If nothing could be labelled, or there are too few frames to split.
     """
@@ -68,6 +71,9 @@ def build_dataset(
     is_finished(folder, _same_but_more(folder, inputs))  # refuses another recipe's
     with run_folder(folder, "build-dataset", inputs):
         store = Store(folder / "store.db")
+        recipe = find_lattice_constants(
+            recipe, engine, folder, workers=workers, progress=step("Finding lattice constants")
+        )
         store.add(campaign(recipe))
         if retry_failed:
             store.retry()

@@ -16,6 +16,7 @@ import numpy as np
 from ase import Atoms
 
 from culi_mlip.datasets.audit import audit
+from culi_mlip.datasets.lattice_constants import kept_lattice_constants, listed
 from culi_mlip.datasets.recipe import Split
 from culi_mlip.datasets.references import composition, fit_energies
 from culi_mlip.datasets.split import MEANING, PARTS, missed, split_by_group
@@ -232,6 +233,7 @@ def export_parts(
         "split_by": split.by,
         "split_chosen": chosen,
         "split_missed": missed(groups, strata, assignment, **shares),
+        "lattice_constants": kept_lattice_constants(folder),
         "species": sorted({s for f in found.findings for s in Atoms(f.formula).symbols}),
         "frames": {part: assignment.count(part) for part in PARTS},
         "frames_by_kind": dict(sorted(counts.items())),
@@ -356,10 +358,12 @@ def card_text(card: Mapping[str, Any]) -> str:
     total = card["frames"]
     lines.append(f"| all | {total['train']} | {total['val']} | {total['test']} |")
     low, high = card["atoms_per_frame"]
+    built_with = card.get("lattice_constants")
     energies = ", ".join(f"{s} {e:.4f}" for s, e in card["reference_energies"].items())
     lines += [
         "",
         f"- Species: {', '.join(card['species'])}; {low} to {high} atoms a frame.",
+        *([f"- Lattice constants: {listed(built_with)}."] if built_with else []),
         f"- Root mean square force: {card['force_rms']:.3f} eV/Å.",
         f"- Reference energies fitted to the training frames, eV/atom: {energies}.",
         f"- Split by {card['split_by']} (seed {card['seed']}): {MEANING[card['split_by']]}.",

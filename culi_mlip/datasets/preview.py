@@ -13,8 +13,10 @@ from typing import Any
 import ase.io
 import numpy as np
 
+from culi_mlip.datasets.lattice_constants import Constants, planned_lattice_constants
 from culi_mlip.datasets.recipe import Recipe, Task, tasks_of
 from culi_mlip.files import atomic_path
+from culi_mlip.reference import get_engine
 from culi_mlip.structures import Entry, campaign
 from culi_mlip.structures.campaign import face
 
@@ -88,6 +90,8 @@ class Preview:
         File with all of them, extended XYZ.
     table
         File with one row for each, CSV.
+    lattice_constants
+        Those that the recipe leaves out, by element: the value in Å and its source.
     """
 
     counts: list[KindCount]
@@ -95,6 +99,7 @@ class Preview:
     examples: list[Entry]
     structures: Path
     table: Path
+    lattice_constants: Constants
 
 
 def preview(
@@ -105,6 +110,9 @@ def preview(
     progress: Callable[[int, int], None] | None = None,
 ) -> Preview:
     """Build every static structure of a recipe and write them, without labels, to a folder.
+
+    Nothing is computed: lattice constants are those that the folder or the recipe has or that are
+    known of the engine, or else ASE's (experiment).
 
     Parameters
     ----------
@@ -123,9 +131,13 @@ def preview(
     ------
     StructureError
         If a structure cannot be built.
+    EngineError
+        If the recipe's engine is unknown.
     OutputError
         If the folder cannot be written.
     """
+    engine = get_engine(recipe.engine.name, recipe.engine.settings)
+    recipe, constants = planned_lattice_constants(recipe, engine, Path(out))
     file, table = (Path(out) / f"structures.{suffix}" for suffix in ("extxyz", "csv"))
     sizes: dict[str, list[int]] = {}
     ids: dict[str, set[str]] = {}
@@ -170,7 +182,8 @@ def preview(
     for (kind, task), found in tasks.items():
         steps, frames = (len(found) * number for number in task.cost)
         work.append(Work(kind, task.name, len(found), steps, frames, task.published))
-    return Preview(counts, work, [e for part in shown.values() for e in part], file, table)
+    examples_shown = [entry for part in shown.values() for entry in part]
+    return Preview(counts, work, examples_shown, file, table, constants)
 
 
 _COLUMNS = (

@@ -84,6 +84,11 @@ class Store:
         with self._errors():
             return int(self._db.count())
 
+    def __contains__(self, uid: str) -> bool:
+        """Say whether there is a structure with an id."""
+        with self._errors():
+            return self._id(uid) is not None
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make all changes in the block one, all or none of them."""

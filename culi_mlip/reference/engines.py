@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from culi_mlip.reference import (
     emt,
     gpaw,
     imported,
+    lattice_constants,
     relaxation,
     vasp,
     vasp_calculator,
@@ -128,6 +129,36 @@ class Engine:
             return own(self.settings, atoms, folder, force=force, steps=steps, progress=progress)
         recorded = Recorded(calculator or self.calculator(folder), folder / "steps", self.digest)
         return relaxation.relax(atoms, recorded, force=force, steps=steps, progress=progress)
+
+    def lattice_constant(self, symbol: str) -> float:
+        """Return the cubic lattice constant of an fcc or bcc element by this engine in Å.
+
+        It is looked up in `culi_mlip.reference.lattice_constants.KNOWN`, or computed here by an
+        equation of state (seven energies of one atom or more).
+
+        Parameters
+        ----------
+        symbol
+            The element.
+
+        Raises
+        ------
+        EngineError
+            If the engine fails, or its energies have no minimum.
+        """
+        known = lattice_constants.known_lattice_constant(self.name, self.settings, symbol)
+        if known:
+            return known[0]
+        calculator = self.calculator()
+
+        def energies(cells: Sequence[Atoms]) -> list[float]:
+            found = []
+            for atoms in cells:
+                atoms.calc = calculator
+                found.append(relaxation.computed_labels(atoms)["energy"])
+            return found
+
+        return lattice_constants.equilibrium(symbol, energies)
 
     @property
     def digest(self) -> str:

@@ -16,7 +16,10 @@ from culi_mlip.errors import StructureError
 from culi_mlip.structures.checks import check_integers, check_numbers, check_symbol
 
 LATTICE_CONSTANTS = {"Cu": 3.578, "Li": 3.414}
-"""Cubic lattice constants in Å: equilibrium of CHGNet's r2SCAN model, the embedded engine."""
+"""Cubic lattice constants in Å: equilibrium of CHGNet's r2SCAN model, the embedded engine.
+
+Those of another engine: `culi_mlip.reference.Engine.lattice_constant`.
+"""
 
 DEBYE_TEMPERATURES = {"Cu": 343.0, "Li": 344.0}
 """Debye temperatures in K, low-temperature limit (Kittel)."""

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from ase import Atoms
@@ -32,6 +32,8 @@ from culi_mlip.structures.parts import (
 )
 from culi_mlip.structures.slabs import slab, supercell
 from culi_mlip.workflows import workflow
+
+AnyPart = TypeVar("AnyPart", bound=BulkPart | SlabPart | InterfacePart)
 
 LABELLING_KEYS = ("relaxation", "sampling", "melt_quench", "engine", "split")
 """Keys of a dataset's recipe that say nothing about its structures."""
@@ -83,7 +85,8 @@ def campaign(
     """Yield every static structure of a recipe, each ideal one before its disordered copies.
 
     The same recipe gives the same structures in the same order, whatever the machine:
-    positions and cells are rounded to 1e-9 Å.
+    positions and cells are rounded to 1e-9 Å. Lattice constants that a recipe leaves out are those
+    of CHGNet's r2SCAN model.
 
     Parameters
     ----------
@@ -98,18 +101,26 @@ def campaign(
     RecipeError
         If the recipe cannot be read.
     StructureError
-        If a structure cannot be built.
+        If a structure cannot be built, or another engine's recipe leaves lattice constants out.
     """
     if not isinstance(recipe, Campaign):
         path = workflow("cu_li_paper.yaml") if recipe == "paper" else recipe
         content = read_yaml(path)
         static = {key: value for key, value in content.items() if key not in LABELLING_KEYS}
         recipe = parse(Campaign, static, f"recipe {path}")
+        engine = content.get("engine")
+        name = engine.get("name", "chgnet") if isinstance(engine, dict) else "chgnet"
+        if name != "chgnet" and (left_out := recipe.open_lattices):
+            raise StructureError(
+                f"recipe {path} leaves the lattice constants of {' and '.join(left_out)} to engine "
+                f"'{name}': run culi-mlip build-dataset, or give them under lattice_constants"
+            )
     return _stream(recipe, progress)
 
 
 def _stream(recipe: Campaign, progress: Callable[[int, int], None] | None) -> Iterator[Entry]:
     for number, part in enumerate(recipe.structures):
+        part = _with_lattices(part, recipe.lattice_constants or {})  # noqa: PLW2901
         # Each family and each ideal structure has draws of its own: a recipe with more at the end
         # of its lists, or more copies, has the structures of the shorter one.
         seed = [recipe.seed, number]
@@ -128,6 +139,17 @@ def _stream(recipe: Campaign, progress: Callable[[int, int], None] | None) -> It
                 ) from error
         if progress:
             progress(number + 1, len(recipe.structures))
+
+
+def _with_lattices(part: AnyPart, given: Mapping[str, float]) -> AnyPart:
+    """Fill in the lattice constants that a part leaves to its recipe."""
+    return part.model_copy(
+        update={
+            key: given[symbol]
+            for key, symbol in part.lattices.items()
+            if getattr(part, key) is None and symbol in given
+        }
+    )
 
 
 def _families(
@@ -216,6 +238,8 @@ def _variations(
                 adatom_a=part.adatom_a,
             )
             how = {"adatom": part.adatom, "coverage": coverage, "height": part.height}
+            if coverage > 1:
+                how["adatom_a"] = lattice_constant(part.adatom, part.adatom_a)
             yield atoms, {**how, "arrangement": part.arrangement, "seed": seed}
     else:
         yield supercell(base, part.repeat), {}
@@ -258,6 +282,8 @@ def _interface(
         how = {
             "symbols": (part.film, part.substrate),
             "millers": (film_miller, substrate_miller),
+            "film_a": lattice_constant(part.film, part.film_a),
+            "substrate_a": lattice_constant(part.substrate, part.substrate_a),
             "film": _rounded(Entry(film, "slab")).uid,
             "film_cell": match.film,
             "substrate_cell": match.substrate,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
+from ase.data import chemical_symbols
 from pydantic import Field, model_validator
 
 from culi_mlip.configuration import Configuration
@@ -49,6 +50,11 @@ class BulkPart(Configuration):
     shears: tuple[float, ...] = ()
     disorder: Disorder = Disorder()
 
+    @property
+    def lattices(self) -> dict[str, str]:
+        """The keys of lattice constants that matter, each with its element."""
+        return {"a": self.symbol}
+
 
 class SlabPart(Configuration):
     """Slabs of each Miller index; by default of the 13 distinct ones up to 3."""
@@ -62,6 +68,11 @@ class SlabPart(Configuration):
     free_layers: int | None = Field(2, ge=0)
     repeat: Cells = (1, 1, 1)
     disorder: Disorder = Disorder()
+
+    @property
+    def lattices(self) -> dict[str, str]:
+        """As in `BulkPart`."""
+        return {"a": self.symbol}
 
 
 class VacancyPart(SlabPart):
@@ -91,6 +102,12 @@ class AdlayerPart(SlabPart):
     adatom_a: float | None = None
     repeat: Cells = (3, 3, 1)
 
+    @property
+    def lattices(self) -> dict[str, str]:
+        """As in `BulkPart`; one layer has the slab's lattice."""
+        layers = {"adatom_a": self.adatom} if max(self.coverages, default=0) > 1 else {}
+        return {"a": self.symbol, **layers}
+
 
 class InterfacePart(Configuration):
     """The smallest coherent interface of each pair of Miller indices (film, substrate).
@@ -117,6 +134,11 @@ class InterfacePart(Configuration):
     angle_tolerance: float = Field(0.09, ge=0, le=0.5)
     disorder: Disorder = Disorder()
 
+    @property
+    def lattices(self) -> dict[str, str]:
+        """As in `BulkPart`."""
+        return {"film_a": self.film, "substrate_a": self.substrate}
+
 
 Part = Annotated[
     BulkPart | SlabPart | VacancyPart | AdatomPart | AdlayerPart | InterfacePart,
@@ -131,6 +153,8 @@ class Campaign(Configuration):
     ----------
     structures
         Parts, each one kind of structure.
+    lattice_constants
+        Cubic lattice constants in Å by element, for parts that give none.
     published
         How many structures of each kind a publication has, to compare with.
     seed
@@ -138,8 +162,28 @@ class Campaign(Configuration):
     """
 
     structures: tuple[Part, ...] = Field(min_length=1)
+    lattice_constants: Mapping[str, Annotated[float, Field(gt=1)]] | None = None
     published: Mapping[str, int] = Field(default_factory=dict)
     seed: int = Field(0, ge=0)
+
+    @property
+    def open_lattices(self) -> list[str]:
+        """The elements whose lattice constant is not given."""
+        given = self.lattice_constants or {}
+        left = [
+            symbol
+            for part in self.structures
+            for key, symbol in part.lattices.items()
+            if getattr(part, key) is None and symbol not in given
+        ]
+        return list(dict.fromkeys(left))
+
+    @model_validator(mode="after")
+    def _lattice_constants_are_of_elements(self) -> Campaign:
+        for symbol in self.lattice_constants or {}:
+            if symbol not in chemical_symbols[1:]:
+                raise ValueError(f"lattice_constants: '{symbol}' is not a chemical symbol")
+        return self
 
     @model_validator(mode="after")
     def _published_kinds_are_built(self) -> Campaign:

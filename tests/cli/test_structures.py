@@ -28,6 +28,7 @@ def test_dry_run_counts_draws_and_labels_nothing(culi, tmp_path):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     done = culi("build-dataset", "recipe.yaml", "--dry-run", "--out", "dry")
     assert done.returncode == 0, done.stderr
+    assert "Lattice constants: Cu 3.610 Å (experiment, until emt's own is computed)" in done.stdout
     assert re.search(r"slab\s+2\s+2\s+16 to 16\s+–", done.stdout)
     assert re.search(r"adatom\s+4\s+4\s+65 to 65\s+17", done.stdout)
     assert {p.name for p in (tmp_path / "dry").iterdir()} == {
@@ -47,7 +48,7 @@ def test_dry_run_counts_draws_and_labels_nothing(culi, tmp_path):
     assert [row["uid"] for row in rows] == [a.info["uid"] for a in frames]
     cu = rows[0]
     assert (cu["title"], cu["atoms"], cu["fixed"]) == ("Cu(111), slab", "16", "12")
-    assert float(cu["thickness_A"]) == pytest.approx(15 * 3.578 / 3**0.5, abs=1e-3)
+    assert float(cu["thickness_A"]) == pytest.approx(15 * 3.61 / 3**0.5, abs=1e-3)
     assert float(cu["vacuum_A"]) == pytest.approx(30)
     how = json.loads(rows[2]["how"])
     assert (how["site"], how["height"], how["repeat"]) == ("top", 2.0, [2, 2, 1])
@@ -120,7 +121,7 @@ def test_wrong_sources_are_one_line(culi, tmp_path):
         ({"symbol": "Cu"}, "structures.0: key 'kind' is missing"),
         ({"kind": "slob", "symbol": "Cu"}, "'slob' is unknown: choose one of 'bulk', 'slab'"),
         ({"kind": "slab", "symbol": "Cu", "millers": [1, 0, 0]}, "give a list, in brackets"),
-        ({"kind": "interface", "film": "Li", "substrate": "Ag"}, "Li(100) on Ag(100): no lattice"),
+        ({"kind": "interface", "film": "Li", "substrate": "Zn"}, "the crystal of Zn is hcp"),
     ):
         (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"structures": [part]}))
         assert_one_line(culi("build-dataset", "recipe.yaml", "--dry-run", "--out", "dry"), words)

@@ -93,7 +93,7 @@ def test_processes_label_as_one_does(tmp_path, tiny_recipe):
 def test_structure_that_the_engine_cannot_label_stops_nothing(tmp_path):
     content = {
         "structures": [
-            {"kind": "bulk", "symbol": "Li", "strains": [0.0]},
+            {"kind": "bulk", "symbol": "Li", "a": 3.4, "strains": [0.0]},
             {"kind": "bulk", "symbol": "Cu", "strains": [0.0, 0.01, 0.02]},
         ],
         "engine": {"name": "emt"},

@@ -27,6 +27,7 @@ BASE = {
         {"kind": "bulk", "symbol": "Cu", "repeat": [2, 2, 2], "disorder": {"copies": 2}},
     ],
     "engine": {"name": "emt"},
+    "lattice_constants": {"Cu": 3.578},  # strained, so that slabs relax
     "split": {"val": 0.2, "test": 0.2},
 }
 
