@@ -6,6 +6,7 @@ from culi_mlip.structures.campaign import Entry, campaign
 from culi_mlip.structures.defects import surface_vacancies
 from culi_mlip.structures.interfaces import interface, join, registry_shifts
 from culi_mlip.structures.matching import LatticeMatch, Mismatch, first_match, lattice_matches
+from culi_mlip.structures.orientation import upright
 from culi_mlip.structures.parts import Campaign
 from culi_mlip.structures.slabs import distinct_millers, slab, supercell
 from culi_mlip.structures.surfaces import Site, adsorption_sites, coordination
@@ -34,4 +35,5 @@ __all__ = [
     "supercell",
     "surface_vacancies",
     "thermal",
+    "upright",
 ]

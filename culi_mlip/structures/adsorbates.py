@@ -13,8 +13,9 @@ from culi_mlip.errors import StructureError
 from culi_mlip.structures.bulk import atomic_volume, nearest_distance
 from culi_mlip.structures.checks import check_distances, check_numbers, check_symbol
 from culi_mlip.structures.lattices import reduced_plane
+from culi_mlip.structures.orientation import inside, upright
 from culi_mlip.structures.slabs import supercell
-from culi_mlip.structures.surfaces import Site, adsorption_sites
+from culi_mlip.structures.surfaces import Site, adsorption_sites, periodic_patch, primitive_slab
 
 Arrangement = Literal["random", "island"]
 
@@ -27,7 +28,8 @@ def adatoms(
     Parameters
     ----------
     slab
-        Unrelaxed primitive slab of one element, as from `culi_mlip.structures.slab`.
+        Unrelaxed primitive slab of one element, as from `culi_mlip.structures.slab`; it is
+        brought to that convention by `culi_mlip.structures.upright`.
     symbol
         Element of the adatom.
     height
@@ -48,6 +50,7 @@ def adatoms(
         If the symbol is not an element, the height not positive, or the adatom overlaps.
     """
     _check_adatom(symbol, height)
+    slab = upright(slab)
     base = supercell(slab, repeat)
     structures = []
     for site in adsorption_sites(slab):
@@ -80,7 +83,7 @@ def li_on_cu(
     Parameters
     ----------
     slab
-        Unrelaxed primitive slab of one element, as from `culi_mlip.structures.slab`.
+        Unrelaxed slab of one element, as in `adatoms`.
     coverage
         Adatoms a primitive surface cell; above 0.
     seed
@@ -107,9 +110,10 @@ def li_on_cu(
     if arrangement not in ("random", "island"):
         raise StructureError(f"arrangement '{arrangement}': choose random or island")
     _check_adatom(symbol, height)
+    slab = upright(slab)
     hollow = next(site for site in adsorption_sites(slab) if site.kind == "hollow")
     base = supercell(slab, repeat)
-    cells = _cells(slab, base)
+    cells = _cells(primitive_slab(slab), slab, base)
     n_adatoms = round(coverage * len(cells))
     if n_adatoms == 0:
         raise StructureError(
@@ -117,7 +121,7 @@ def li_on_cu(
         )
     first = _lifted(hollow, slab, height)
     top = slab.positions[slab.positions[:, 2].argmax()]
-    area = abs(np.linalg.det(slab.cell.array[:2, :2]))
+    area = base.cell.volume / base.cell[2, 2] / len(cells)
     n_layers = math.ceil(n_adatoms / len(cells))
     step = np.array([*(hollow.position - top)[:2], 0.0])
     if n_layers > 1:
@@ -154,18 +158,22 @@ def _check_adatom(symbol: str, height: float) -> None:
 def _lifted(site: Site, slab: Atoms, height: float) -> NDArray[np.float64]:
     """Position of an adatom over a site, no nearer than `height` to any atom of the slab."""
     position = np.add(site.position, [0, 0, height])
-    shifts = np.array([(i, j, 0) for i in range(-2, 3) for j in range(-2, 3)]) @ slab.cell.array
-    atoms = (slab.positions[:, None] + shifts).reshape(-1, 3)
+    atoms = periodic_patch(slab.positions - position * [1, 1, 0], slab.cell.array)
+    atoms += position * [1, 1, 0]
     beside = height**2 - ((atoms - position)[:, :2] ** 2).sum(axis=1)
     touching = atoms[beside > 0, 2] + np.sqrt(beside[beside > 0])
     position[2] = max([position[2], *touching])
     return np.asarray(position)
 
 
-def _cells(slab: Atoms, base: Atoms) -> NDArray[np.float64]:
+def _cells(primitive: Atoms, slab: Atoms, base: Atoms) -> NDArray[np.float64]:
     """Vectors from the first primitive cell of a supercell to each of them, z = 0."""
-    one = base.positions[:: len(slab)] * [1, 1, 0]
-    return np.asarray(one - one[0])
+    if len(primitive) == len(slab):
+        one = base.positions[:: len(slab)] * [1, 1, 0]
+        return np.asarray(one - one[0])
+    point = Atoms("X", cell=primitive.cell, pbc=primitive.pbc)
+    repeat = base.cell.array[:2, :2] @ np.linalg.inv(primitive.cell.array[:2, :2])
+    return np.asarray(supercell(point, np.rint(repeat).astype(int)).positions)
 
 
 def _chosen(
@@ -195,4 +203,4 @@ def _with_atoms(slab: Atoms, symbol: str, points: ArrayLike) -> Atoms:
     rise = positions[:, 2].max() - slab.positions[:, 2].max()
     result.cell[2, 2] += max(0.0, rise)
     result.wrap(pbc=(True, True, False))
-    return result
+    return inside(result)

@@ -7,6 +7,7 @@ from ase import Atoms
 from numpy.typing import ArrayLike
 
 from culi_mlip.errors import StructureError
+from culi_mlip.structures.orientation import inside, upright
 from culi_mlip.structures.slabs import supercell
 from culi_mlip.structures.surfaces import coordination, exposed_atoms
 
@@ -20,7 +21,7 @@ def surface_vacancies(slab: Atoms, *, repeat: ArrayLike = (2, 2, 1)) -> list[Ato
     Parameters
     ----------
     slab
-        Unrelaxed primitive slab of one element, as from `culi_mlip.structures.slab`.
+        Unrelaxed primitive slab of one element, as in `culi_mlip.structures.adatoms`.
     repeat
         Supercell in which one atom is missing: repeats along the three vectors, or the number
         of surface cells, for the superlattice that keeps the vacancy farthest from its images.
@@ -37,6 +38,7 @@ def surface_vacancies(slab: Atoms, *, repeat: ArrayLike = (2, 2, 1)) -> list[Ato
         If the supercell is a single cell of a slab with one atom a layer: that would remove
         the layer.
     """
+    slab = upright(slab)
     exposed, neighbours = exposed_atoms(slab), coordination(slab)
     structures = []
     for number in np.unique(neighbours[exposed]):
@@ -53,5 +55,5 @@ def surface_vacancies(slab: Atoms, *, repeat: ArrayLike = (2, 2, 1)) -> list[Ato
             )
         del structure[images[0]]
         structure.info["coordination"] = int(number)
-        structures.append(structure)
+        structures.append(inside(structure))
     return structures

@@ -14,6 +14,7 @@ from culi_mlip.structures.bulk import bulk_modulus
 from culi_mlip.structures.checks import check_distances, check_integers, check_numbers
 from culi_mlip.structures.lattices import integer_span
 from culi_mlip.structures.matching import LatticeMatch, first_match, plane_of, polar
+from culi_mlip.structures.orientation import upright
 from culi_mlip.structures.slabs import slab, supercell
 from culi_mlip.structures.surfaces import adsorption_sites, in_plane_operations
 
@@ -94,7 +95,8 @@ def join(
     Parameters
     ----------
     film, substrate
-        Slabs of one element each, that were matched.
+        Slabs of one element each, that were matched; vectors and layers are those of
+        `culi_mlip.structures.upright`.
     match
         One of their `lattice_matches`.
     gap
@@ -130,7 +132,7 @@ def join(
         raise StructureError(f"shift={shift!r}: give two numbers")
     check_numbers(**dict(zip(("shift[0]", "shift[1]"), shift, strict=True)))
     share = _film_share(film, substrate, strain)
-    film, substrate = _with_layers(film), _with_layers(substrate)
+    film, substrate = _with_layers(upright(film)), _with_layers(upright(substrate))
     if np.linalg.det(match.film @ plane_of(film)) < 0:
         film = _turned_over(film)
     above, below = supercell(film, match.film), supercell(substrate, match.substrate)
@@ -196,6 +198,7 @@ def registry_shifts(
     array, shape (n, 2)
         In units of the substrate's two vectors; the first is (0, 0).
     """
+    film, substrate = upright(film), upright(substrate)
     layer, basis = np.array(match.film), np.array(match.substrate)
     if grid is not None:
         check_integers("grid", grid, 1)

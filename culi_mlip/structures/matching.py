@@ -21,6 +21,7 @@ from culi_mlip.structures.lattices import (
     reduced_plane,
     superlattices,
 )
+from culi_mlip.structures.orientation import upright
 
 
 class Mismatch(NamedTuple):
@@ -93,7 +94,7 @@ def lattice_matches(
     Parameters
     ----------
     film, substrate
-        Slabs with their first two cell vectors in the plane.
+        Slabs; vectors are those of `culi_mlip.structures.upright`.
     max_area
         Largest area of the substrate's superlattice in Å².
     area_tolerance, length_tolerance, angle_tolerance
@@ -151,20 +152,14 @@ def first_match(
 
 
 def plane_of(atoms: Atoms) -> NDArray[np.float64]:
-    """Return the two in-plane vectors of a slab, shape (2, 2).
+    """Return the two in-plane vectors of a slab, shape (2, 2), made upright.
 
     Raises
     ------
     StructureError
-        If the first two cell vectors do not span the xy plane.
+        If it is no slab.
     """
-    plane = np.array(atoms.cell.array[:2, :2])
-    if np.abs(atoms.cell.array[:2, 2]).max() > 1e-6 or abs(np.linalg.det(plane)) < 1e-6:
-        raise StructureError(
-            f"{atoms.get_chemical_formula()} is no slab: its first two cell vectors must span the "
-            "xy plane"
-        )
-    return plane
+    return np.array(upright(atoms).cell.array[:2, :2])
 
 
 def polar(maps: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

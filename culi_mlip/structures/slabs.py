@@ -15,6 +15,7 @@ from culi_mlip.errors import StructureError
 from culi_mlip.structures.bulk import PRIMITIVE_VECTORS, crystal_of, lattice_constant
 from culi_mlip.structures.checks import check_integers, check_numbers
 from culi_mlip.structures.lattices import hermite_normal_form, reduced_plane, superlattices
+from culi_mlip.structures.orientation import upright
 
 THICKNESS = {"Cu": 30.0, "Li": 20.0}
 """Slab thickness in Å at which the surface energy is converged (the paper, section 3.2)."""
@@ -142,7 +143,7 @@ def supercell(slab: Atoms, repeat: ArrayLike) -> Atoms:
     Parameters
     ----------
     slab
-        Slab with its first two vectors in the plane.
+        Slab, brought to the convention of `slab` by `culi_mlip.structures.upright`.
     repeat
         A 2×2 integer matrix whose rows times the slab's vectors are the new ones; or repeats
         along the three vectors, of which the third is 1; or the number of cells, for the
@@ -153,8 +154,9 @@ def supercell(slab: Atoms, repeat: ArrayLike) -> Atoms:
     StructureError
         If `repeat` is none of these.
     """
-    plane = slab.cell.array[:2, :2]
     wanted = _checked_repeat(repeat)
+    slab = upright(slab)
+    plane = slab.cell.array[:2, :2]
     if wanted.shape == (3,):
         return slab * wanted.tolist()
     if wanted.shape == ():

@@ -15,6 +15,7 @@ from scipy.spatial import Delaunay
 from culi_mlip.errors import StructureError
 from culi_mlip.structures.bulk import crystal_of
 from culi_mlip.structures.lattices import integer_span, reduced_plane
+from culi_mlip.structures.orientation import VACUUM, upright
 
 COORDINATION = {"fcc": 12, "bcc": 8}
 """Nearest neighbours of an atom in the bulk."""
@@ -57,6 +58,7 @@ def coordination(slab: Atoms) -> NDArray[np.int64]:
         If the slab holds several elements, or one that is neither fcc nor bcc.
     """
     crystal = _crystal(slab)
+    slab = upright(slab)
     nearest = neighbor_list("d", slab, 6.0).min()
     i = neighbor_list("i", slab, _SHELL[crystal] * nearest)
     return np.bincount(i, minlength=len(slab))
@@ -67,13 +69,14 @@ def exposed_atoms(slab: Atoms) -> NDArray[np.int64]:
 
     These lack at least two nearest neighbours. (An atom that lacks a single one lies at the
     bottom of a pit: the missing neighbour is an adsorption site.) The rule knows nothing of
-    vacuum, cell or heights.
+    vacuum, cell or heights. The upper half is that of `culi_mlip.structures.upright`.
 
     Raises
     ------
     StructureError
         If there is none, or the slab is not of one fcc or bcc element.
     """
+    slab = upright(slab)
     lost = COORDINATION[_crystal(slab)] - coordination(slab)
     z = slab.positions[:, 2]
     exposed = np.flatnonzero((lost >= 2) & (z > (z.min() + z.max()) / 2))
@@ -94,9 +97,10 @@ def in_plane_operations(slab: Atoms) -> tuple[NDArray[np.int64], NDArray[np.floa
     translations : array, shape (n, 2)
         Fractional.
     """
-    found = spglib.get_symmetry(
-        (slab.cell.array, slab.get_scaled_positions(), slab.numbers), symprec=_SAME
-    )
+    cell = slab.cell.array.copy()
+    cell[2, 2] = np.ptp(slab.positions[:, 2]) + 2 * VACUUM  # no lattice along the normal
+    fractions = slab.positions @ np.linalg.inv(cell)
+    found = spglib.get_symmetry((cell, fractions, slab.numbers), symprec=_SAME)
     if found is None:
         raise StructureError(
             f"{slab.get_chemical_formula()} has no symmetry, not even the identity, to spglib: "
@@ -104,7 +108,7 @@ def in_plane_operations(slab: Atoms) -> tuple[NDArray[np.int64], NDArray[np.floa
         )
     rotations, translations = found["rotations"], found["translations"]
     height = np.abs(translations[:, 2] - np.rint(translations[:, 2]))
-    upright = (rotations[:, 2] == [0, 0, 1]).all(axis=1) & (height * slab.cell[2, 2] < 10 * _SAME)
+    upright = (rotations[:, 2] == [0, 0, 1]).all(axis=1) & (height * cell[2, 2] < 10 * _SAME)
     return rotations[upright, :2, :2], translations[upright, :2]
 
 
@@ -114,7 +118,7 @@ def primitive_slab(slab: Atoms) -> Atoms:
     steps = translations[(rotations == np.eye(2)).all(axis=(1, 2))]
     n = len(steps)
     if n == 1:
-        return slab
+        return slab.copy()
     cell = slab.cell.array.copy()
     cell[:2] = integer_span(n * np.vstack([np.eye(2), steps])) / n @ cell[:2]
     result = Atoms(slab.numbers, slab.positions, cell=cell, pbc=slab.pbc)
@@ -132,7 +136,7 @@ def adsorption_sites(slab: Atoms, *, distinct: bool = True) -> list[Site]:
     Parameters
     ----------
     slab
-        Unrelaxed slab of one element, z along the surface normal.
+        Unrelaxed slab of one element; positions are those of `culi_mlip.structures.upright` of it.
     distinct
         Of sites that a symmetry operation of the slab relates return one; otherwise all of a
         primitive cell.
@@ -148,7 +152,8 @@ def adsorption_sites(slab: Atoms, *, distinct: bool = True) -> list[Site]:
     StructureError
         If the slab holds several elements, is neither fcc nor bcc, or no atom is exposed.
     """
-    slab = primitive_slab(slab)
+    slab = primitive_slab(upright(slab))
+    slab.positions = _wrapped(slab.positions, slab.cell.array)
     exposed = slab.positions[exposed_atoms(slab)]
     operations = in_plane_operations(slab)
     inverse = np.linalg.inv(slab.cell.array[:2, :2])
@@ -160,7 +165,7 @@ def adsorption_sites(slab: Atoms, *, distinct: bool = True) -> list[Site]:
         images = operations[0] @ fraction + operations[1]
         if not any(_is_among(other, site, images, inverse) for other in sites):
             sites.append(site)
-    atoms = _patch(slab.positions, slab.cell.array)
+    atoms = periodic_patch(slab.positions, slab.cell.array)
     return sorted(sites, key=lambda site: (_rank(site), *_openness(site, atoms)))
 
 
@@ -187,7 +192,7 @@ def _is_among(
 def _all_sites(exposed: NDArray[np.float64], cell: NDArray[np.float64]) -> list[Site]:
     """All sites of one cell, some of them several times, in an order of the cell alone."""
     plane = cell[:2, :2]
-    patch = _patch(exposed, cell)
+    patch = periodic_patch(exposed, cell)
     triangulation = Delaunay(patch[:, :2])
     sites = [Site("top", atom, 1) for atom in exposed]
     for corners in triangulation.simplices:
@@ -219,8 +224,18 @@ def _circumcentre(triangle: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.linalg.solve(matrix, [b @ b - a @ a, c @ c - a @ a])
 
 
-def _patch(positions: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Positions in enough periodic images for all polygons and neighbours of points in the cell."""
+def periodic_patch(
+    positions: NDArray[np.float64], cell: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return positions in enough periodic images for all polygons and neighbours in the cell.
+
+    Parameters
+    ----------
+    positions
+        Shape (n, 3), in Å.
+    cell
+        Of an upright slab, shape (3, 3).
+    """
     plane = cell[:2, :2]
     reach = np.linalg.norm(reduced_plane(plane), axis=1).sum()  # no hole is wider than that
     spacing = abs(np.linalg.det(plane)) / np.linalg.norm(plane[::-1], axis=1)
@@ -228,7 +243,13 @@ def _patch(positions: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray
     shifts = [
         (i, j, 0) for i in range(-n_first, n_first + 1) for j in range(-n_second, n_second + 1)
     ]
-    return np.asarray((positions[:, None] + shifts @ cell).reshape(-1, 3))
+    return np.asarray((_wrapped(positions, cell)[:, None] + shifts @ cell).reshape(-1, 3))
+
+
+def _wrapped(positions: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Positions moved into the cell in the plane; those at its lower edges stay."""
+    outside = np.floor(positions[:, :2] @ np.linalg.inv(cell[:2, :2]) + 1e-6)
+    return np.asarray(positions - np.column_stack([outside @ cell[:2, :2], 0 * outside[:, 0]]))
 
 
 def _crystal(slab: Atoms) -> str:
