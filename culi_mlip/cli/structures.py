@@ -10,6 +10,8 @@ import click
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from culi_mlip.datasets import Store
+
 
 @click.group("structures")
 def command() -> None:
@@ -50,23 +52,51 @@ def show(source: Path, out: Path | None, most: int, viewer: bool) -> None:
 
     if out and out.suffix != ".png":
         raise OutputError(f"--out {out}: give a file that ends in .png")
-    frames = read_structures(source)
-    chosen = [
-        round(i * (len(frames) - 1) / max(1, most - 1)) for i in range(min(most, len(frames)))
-    ]
-    shown = [frames[i] for i in chosen]
-    titles = [_title(atoms) for atoms in shown]
+    read = read_structures(source)
+    frames = list({_content(atoms): atoms for atoms in reversed(read)}.values())[::-1]
+    n = min(most, len(frames))
+    shown = [frames[round(i * (len(frames) - 1) / max(1, n - 1))] for i in range(n)]
     stem = source.resolve().with_suffix("")
     sheet = out or stem.with_name(f"{stem.name}_structures.png")
-    write_bytes(sheet, png(contact_sheet(list(zip(titles, shown, strict=True)))))
-    console.out.print(f"Drawn: {len(shown)} of {len(frames)} structures in {sheet}")
+    write_bytes(sheet, png(contact_sheet(list(zip(_titles(shown, source), shown, strict=True)))))
+    again = len(read) - len(frames)
+    repeats = f" ({again} that stand twice left out)" if again else ""
+    console.out.print(f"Drawn: {n} of {len(frames)} structures{repeats} in {sheet}", markup=False)
     if viewer:
         from culi_mlip.report.viewer import write_viewer
 
-        names, sizes = [_title(atoms) for atoms in frames], [len(atoms) for atoms in frames]
+        names, sizes = _titles(frames, source), [len(atoms) for atoms in frames]
         page = write_viewer(sheet.with_suffix(".html"), frames, {"name": names, "atoms": sizes})
-        console.out.print(f"Viewer: open {page} in a browser")
+        console.out.print(f"Viewer: open {page} in a browser", markup=False)
 
 
-def _title(atoms: Atoms) -> str:
-    return str(atoms.info.get("title", atoms.get_chemical_formula()))
+def _content(atoms: Atoms) -> str:
+    """What makes a structure: its content id, written down or computed."""
+    from culi_mlip.structures import Entry
+
+    return str(atoms.info.get("uid") or Entry(atoms, "").uid)
+
+
+def _titles(frames: list[Atoms], source: Path) -> list[str]:
+    """Titles of structures; those that would be the same get a part of the content id."""
+    from culi_mlip.datasets import Store
+
+    database = (source if source.is_dir() else source.parent) / "store.db"
+    store = Store(database) if database.is_file() else None
+    titles = [_title(atoms, store) for atoms in frames]
+    return [
+        f"{title}, {_content(atoms)[:7]}" if titles.count(title) > 1 else title
+        for title, atoms in zip(titles, frames, strict=True)
+    ]
+
+
+def _title(atoms: Atoms, store: Store | None) -> str:
+    from culi_mlip.datasets.preview import title
+
+    if "title" in atoms.info:
+        return str(atoms.info["title"])
+    entry = store.find(str(atoms.info.get("uid"))) if store else None
+    if entry and store:
+        return title(entry, store.find(entry.parent))
+    kind = atoms.info.get("kind")
+    return atoms.get_chemical_formula() + (f", {kind}" if kind else "")

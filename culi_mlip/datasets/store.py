@@ -169,6 +169,12 @@ class Store:
         with self._errors():
             return _entry(self._db.get(row_id))
 
+    def find(self, uid: str) -> Entry | None:
+        """Return the structure with an id, without labels, if there is one."""
+        with self._errors():
+            row_id = self._id(uid)
+        return None if row_id is None else self.entry(row_id)
+
     def like(self, atoms: Atoms) -> Iterator[tuple[int, str, Entry]]:
         """Yield row id, state and structure, without labels, of all of the same composition."""
         like: list[tuple[str, str, Any]] = [

@@ -98,7 +98,8 @@ def start(symbol: str) -> float:
         If the crystal of the element is neither fcc nor bcc.
     """
     crystal_of(symbol)
-    return float(reference_states[atomic_numbers[symbol]]["a"])
+    state: Mapping[str, Any] = reference_states[atomic_numbers[symbol]] or {}
+    return float(state["a"])
 
 
 def equilibrium(symbol: str, energies: Energies, *, rounds: int = 8) -> float:

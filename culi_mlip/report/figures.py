@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms, units
@@ -137,15 +139,15 @@ def heights(profiles: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64
 
 
 def snapshots(frames: Mapping[str, Atoms]) -> Figure:
-    """Return side views and top views of some frames, titled by their keys, on one scale."""
+    """Return views from the side and from above of some frames, titled by their keys."""
     figure = Figure(figsize=(3.4 * len(frames), 5.6), layout="constrained")
     columns = figure.subplots(2, len(frames), squeeze=False, sharex="row", sharey="row")
     for column, (title, frame) in enumerate(frames.items()):
         atoms = frame.copy()
         atoms.wrap(eps=0.05)  # an atom that vibrates about the edge stays where it was
         columns[0][column].set_title(title, fontsize=10, color=INK)
-        _draw(columns[0][column], atoms, (0, 2), depth=1, sign=-1)
-        _draw(columns[1][column], atoms, (0, 1), depth=2, sign=1)
+        for axes, (_, plane, depth, sign) in zip(columns[:, column], _VIEWS, strict=True):
+            _draw(axes, atoms, plane, depth, sign)
     return figure
 
 
@@ -157,21 +159,87 @@ def contact_sheet(frames: Sequence[tuple[str, Atoms]], *, columns: int = 6) -> F
     frames
         Titles and structures. Narrow cells are repeated in the plane for the picture.
     columns
-        Structures in a row.
+        Structures in a row, at most.
     """
-    columns = min(columns, len(frames))
     rows = -(-len(frames) // columns)
-    figure = Figure(figsize=(2.6 * columns, 3.6 * rows), layout="constrained")
-    grid = figure.subplots(rows, 2 * columns, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for i, (title, atoms) in enumerate(frames):
-        side, above = grid[i // columns][2 * (i % columns) : 2 * (i % columns) + 2]
-        side.set_title(title, fontsize=8, color=INK, loc="left")
-        tiled = _tiled(atoms)
-        _draw(side, tiled, (0, 2), depth=1, sign=-1)
-        _draw(above, tiled, (0, 1), depth=2, sign=1)
+    columns = -(-len(frames) // rows)
+    panels = [_Panel.of(title, atoms) for title, atoms in frames]
+    rows_of_panels = [panels[i : i + columns] for i in range(0, len(panels), columns)]
+    heights = [max(p.head + p.height for p in row) + _MARGIN for row in rows_of_panels]
+    figure = Figure(figsize=(columns * (_WIDTH + _MARGIN) + _MARGIN, sum(heights) + _MARGIN))
+    top = sum(heights)
+    for row, height in zip(rows_of_panels, heights, strict=True):
+        for i, panel in enumerate(row):
+            panel.draw(figure, _MARGIN + i * (_WIDTH + _MARGIN), top)
+        top -= height
     return figure
+
+
+_WIDTH, _TALLEST, _MARGIN, _LINE = 2.6, 4.5, 0.2, 0.15
+"""Of a structure with both views, the space around it, and a line of text, in inches."""
+
+_VIEWS = (("side", (0, 2), 1, -1), ("from above", (0, 1), 2, 1))
+"""Name, axes to the right and upwards, axis of depth, and which of its ends is near."""
+
+
+class _Panel(NamedTuple):
+    """One structure of a sheet: its title in lines, corners of its views in Å, inches for one Å."""
+
+    title: list[str]
+    atoms: Atoms
+    corners: list[NDArray[np.float64]]
+    scale: float
+
+    @classmethod
+    def of(cls, title: str, atoms: Atoms) -> _Panel:
+        lines = [part for line in title.splitlines() for part in textwrap.wrap(line, 42)]
+        tiled = _tiled(atoms)
+        corners = [_corners(tiled, plane) for _, plane, _, _ in _VIEWS]
+        widths, heights = np.transpose([high - low for low, high in corners])
+        scale = min((_WIDTH - _MARGIN) / widths.sum(), _TALLEST / heights.max())
+        return cls(lines, tiled, corners, scale)
+
+    @property
+    def head(self) -> float:
+        return (len(self.title) + 1.5) * _LINE
+
+    @property
+    def height(self) -> float:
+        return self.scale * max(float(high[1] - low[1]) for low, high in self.corners)
+
+    def draw(self, figure: Figure, left: float, top: float) -> None:
+        width, height = figure.get_size_inches()
+        text: dict[str, Any] = {"color": INK, "va": "top"}
+        figure.text(left / width, top / height, "\n".join(self.title), fontsize=8, **text)
+        top -= (len(self.title) + 0.2) * _LINE
+        for (name, plane, depth, sign), (low, high) in zip(_VIEWS, self.corners, strict=True):
+            size = self.scale * (high - low)
+            figure.text(left / width, top / height, name, fontsize=6.5, alpha=0.8, **text)
+            bottom = top - 1.3 * _LINE - size[1]
+            axes = figure.add_axes(
+                (left / width, bottom / height, size[0] / width, size[1] / height)
+            )
+            _draw(axes, self.atoms, plane, depth, sign)
+            axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+            left += size[0] + _MARGIN
+
+
+def _corners(atoms: Atoms, plane: tuple[int, int]) -> NDArray[np.float64]:
+    """Lower left and upper right of what a view shows in Å, shape (2, 2)."""
+    radius = covalent_radii[atoms.numbers].max()
+    seen = atoms.positions[:, list(plane)]
+    low, high = seen.min(axis=0) - radius, seen.max(axis=0) + radius
+    outline = _outline(atoms)
+    if plane == (0, 1) and outline is not None:
+        low, high = np.minimum(low, outline.min(axis=0)), np.maximum(high, outline.max(axis=0))
+    return np.array([low - 0.2, high + 0.2])
+
+
+def _outline(atoms: Atoms) -> NDArray[np.float64] | None:
+    """The cell's corners from above, closed; None if its first two vectors are not in the plane."""
+    if not np.allclose(atoms.cell.array[:2, 2], 0):
+        return None
+    return np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]) @ atoms.cell.array[:2, :2]
 
 
 def _tiled(atoms: Atoms, width: float = 8.0) -> Atoms:
@@ -209,10 +277,10 @@ def _draw(axes: Axes, atoms: Atoms, plane: tuple[int, int], depth: int, sign: in
     )
     axes.add_collection(discs, autolim=False)
     seen = atoms.positions[:, list(plane)]
-    if depth == 2 and np.allclose(atoms.cell.array[:2, 2], 0):
-        cell = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]) @ atoms.cell.array[:2, :2]
-        axes.plot(*cell.T, color=INK, lw=0.6, ls=":")
-        seen = np.vstack([seen, cell])
+    outline = _outline(atoms)
+    if depth == 2 and outline is not None:
+        axes.plot(*outline.T, color=INK, lw=0.6, ls=":")
+        seen = np.vstack([seen, outline])
     axes.update_datalim([seen.min(axis=0) - 2, seen.max(axis=0) + 2])
     axes.autoscale_view()
     axes.set_aspect("equal")

@@ -55,9 +55,9 @@ def write_page(folder: str | os.PathLike[str]) -> Path:
     drawn = _figures(root, md)
     for name, figure in drawn.items():
         write_bytes(root / "figures" / f"{name}.png", figures.png(figure))
-    whole, split = evaluation[-1], card["split_by"]
+    whole, split, variant = evaluation[-1], card["split_by"], str(model["variant"])
     sections = [
-        f"<h1>Lithium on copper: {_NAMES.get(model['variant'], model['variant'])}, end to end</h1>",
+        f"<h1>Lithium on copper: {html.escape(_NAMES.get(variant, variant))}, end to end</h1>",
         f"<p>{sum(card['frames'].values())} structures of Cu, Li and Li on Cu were built and "
         f"labelled, a potential was trained on {card['frames']['train']} of them, tested on "
         f"{card['frames']['test']} others, and used for molecular dynamics.</p>",
@@ -67,7 +67,7 @@ def write_page(folder: str | os.PathLike[str]) -> Path:
         else "",
         _tiles(
             {
-                f"force MAE by {split}": f"{1000 * whole['force_mae']:.1f} meV/Å",
+                f"force MAE by {split}": _thousandths(whole["force_mae"], " meV/Å"),
                 f"energy MAE by {split}": f"{1000 * whole['energy_mae']:.1f} meV/atom",
                 "energy drift, NVE": f"{1000 * md['nve_drift']:+.2f} meV/atom/ps",
                 "atoms lost in the MD": str(len(md["lost_atoms"])),
@@ -94,7 +94,7 @@ def write_page(folder: str | os.PathLike[str]) -> Path:
         "</div>",
         image(drawn["heights"], "Where the atoms were, averaged over the thermostatted run."),
         "<h2>What next</h2>",
-        _next_steps(root.resolve().name),
+        _next_steps(html.escape(root.resolve().name)),
     ]
     page = root / "report.html"
     write_text(
@@ -168,12 +168,16 @@ def _errors_table(errors: Sequence[Mapping[str, Any]]) -> str:
                 row["kind"],
                 row["frames"],
                 f"{1000 * row['energy_mae']:.1f}",
-                f"{1000 * row['force_mae']:.1f}",
+                _thousandths(row["force_mae"]),
                 "–" if row["stress_mae"] is None else f"{row['stress_mae'] / units.GPa:.2f}",
             ]
             for row in errors
         ],
     )
+
+
+def _thousandths(value: float | None, unit: str = "") -> str:
+    return "–" if value is None else f"{1000 * value:.1f}{unit}"
 
 
 def _dataset_table(card: Mapping[str, Any]) -> str:
@@ -185,7 +189,7 @@ def _dataset_table(card: Mapping[str, Any]) -> str:
 
 def _reference_line(card: Mapping[str, Any]) -> str:
     energies = ", ".join(f"{s} {e:.3f} eV" for s, e in card["reference_energies"].items())
-    return f"<p>Reference energies fitted before training: {energies} an atom.</p>"
+    return f"<p>Reference energies fitted before training: {html.escape(energies)} an atom.</p>"
 
 
 def _next_steps(name: str) -> str:

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -33,7 +33,7 @@ from culi_mlip.structures.parts import (
 from culi_mlip.structures.slabs import slab, supercell
 from culi_mlip.workflows import workflow
 
-AnyPart = TypeVar("AnyPart", bound=BulkPart | SlabPart | InterfacePart)
+AnyPart = BulkPart | SlabPart | InterfacePart
 
 LABELLING_KEYS = ("relaxation", "sampling", "melt_quench", "engine", "split")
 """Keys of a dataset's recipe that say nothing about its structures."""
@@ -152,9 +152,7 @@ def _with_lattices(part: AnyPart, given: Mapping[str, float]) -> AnyPart:
     )
 
 
-def _families(
-    part: BulkPart | SlabPart | InterfacePart, seed: Sequence[int]
-) -> Iterator[tuple[str, Iterator[Entry]]]:
+def _families(part: AnyPart, seed: Sequence[int]) -> Iterator[tuple[str, Iterator[Entry]]]:
     """Yield the structures of each crystal, slab or pair of slabs, with its name."""
     if isinstance(part, BulkPart):
         yield part.symbol, _bulk(part, np.random.default_rng(seed))
@@ -302,7 +300,8 @@ def _disordered(
     rattle_rng, thermal_rng = map(np.random.default_rng, seeds)
     for copy in range(disorder.copies):
         sigma, seed = disorder.rattle[copy % len(disorder.rattle)], int(rattle_rng.integers(2**31))
-        yield rattled(atoms, sigma, seed=seed), {"rattled": sigma, "seed": seed}
+        how = {"rattled": sigma, "seed": seed, "copy": copy + 1}
+        yield rattled(atoms, sigma, seed=seed), how
     for temperature in disorder.temperatures:
         seed = int(thermal_rng.integers(2**31))
         yield thermal(atoms, temperature, seed=seed), {"thermal_K": temperature, "seed": seed}

@@ -3,12 +3,16 @@
 import csv
 import json
 import re
+import shutil
 
 import ase.io
 import pytest
 import yaml
+from click.testing import CliRunner
 
-from culi_mlip.structures import bulk, interface, slab
+from culi_mlip.cli import group
+from culi_mlip.configuration import parse
+from culi_mlip.structures import Campaign, bulk, campaign, interface, slab
 from culi_mlip.workflows import workflow
 from tests.cli.test_wrong_input import assert_one_line
 
@@ -39,7 +43,7 @@ def test_dry_run_counts_draws_and_labels_nothing(culi, tmp_path):
     assert (tmp_path / "dry/contact_sheet.png").read_bytes().startswith(PNG)
     frames = ase.io.read(tmp_path / "dry/structures.extxyz", ":")
     assert [a.info["kind"] for a in frames] == ["slab"] * 2 + ["adatom"] * 4
-    assert frames[2].info["title"] == "Li on Cu(111), adatom top 1"
+    assert frames[2].info["title"] == "Li on Cu(111), adatom top 1 2×2"
     assert frames[2].info["parent"] == frames[0].info["uid"]
     assert all(a.calc is None for a in frames)
     assert len(frames[0].constraints[0].index) == 12
@@ -59,9 +63,10 @@ def test_dry_run_counts_draws_and_labels_nothing(culi, tmp_path):
 def test_dry_run_of_the_default_recipe_names_disordered_structures_too(culi, tmp_path):
     done = culi("build-dataset", "--dry-run", "--out", "dry")
     assert done.returncode == 0, done.stderr
-    titles = {a.info["title"] for a in ase.io.read(tmp_path / "dry/structures.extxyz", ":")}
-    assert "Li(100) on Cu(100), interface" in titles
-    assert "Li on Cu(111), adlayer 0.5 ML" in titles
+    titles = [a.info["title"] for a in ase.io.read(tmp_path / "dry/structures.extxyz", ":")]
+    assert "Li(100) on Cu(100), interface shift 0.50, 0.50 gap 2.2 Å film strained" in titles
+    assert "Li on Cu(111), adlayer 0.5 ML 3×2" in titles
+    assert len(set(titles)) == len(titles), "titles tell structures apart"
 
 
 @pytest.mark.timeout(300)
@@ -92,6 +97,84 @@ def test_structures_of_a_folder_are_drawn(culi, tmp_path):
     assert (tmp_path / "some_structures.png").read_bytes().startswith(PNG)
     few = culi("structures", "show", "some", "--most", 2, "--out", "few.png")
     assert "2 of 3 structures" in few.stdout
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Run ``structures show`` in this process; gives what is printed and the drawn pairs."""
+    from culi_mlip.report import figures
+
+    sheets = []
+
+    def sheet(frames, **options):
+        sheets.append(frames)
+        return contact_sheet(frames, **options)
+
+    contact_sheet = figures.contact_sheet
+    monkeypatch.setattr(figures, "contact_sheet", sheet)
+
+    def run(*arguments):
+        done = CliRunner().invoke(group, ["structures", "show", *map(str, arguments)])
+        assert done.exit_code == 0, done.output
+        return done.output, sheets[-1]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("most", "chosen"), [(48, range(5)), (5, range(5)), (4, [0, 1, 3, 4]), (3, [0, 2, 4]), (1, [0])]
+)
+def test_the_evenly_chosen_are_drawn_each_once(drawn, tmp_path, most, chosen):
+    cells = [bulk("Cu", a=a) for a in (3.5, 3.55, 3.6, 3.65, 3.7)]
+    ase.io.write(tmp_path / "a.extxyz", cells, format="extxyz")
+    output, pairs = drawn(tmp_path / "a.extxyz", "--most", most, "--out", tmp_path / "a.png")
+    volumes = [atoms.get_volume() for _, atoms in pairs]
+    assert volumes == pytest.approx([cells[i].get_volume() for i in chosen])
+    assert f"Drawn: {len(volumes)} of 5 structures in" in output
+    titles = [title for title, _ in pairs]
+    assert len(set(titles)) == len(titles), "the same formula five times"
+
+
+def test_an_exported_file_is_not_counted_again_and_titles_say_what_each_is(
+    drawn, culi, tiny_data, tmp_path
+):
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    assert "Drawn: 9 of 9 structures in" in drawn(data)[0]
+    shutil.copy(data / "train.extxyz", data / "all.extxyz")
+    output, pairs = drawn(data)
+    assert "Drawn: 9 of 9 structures (" in output
+    assert "that stand twice left out" in output
+    assert sorted(title for title, _ in pairs) == sorted(
+        f"Cu4, bulk{strain}{copy}"
+        for strain in (" -3 %", "", " +3 %")
+        for copy in ("", " rattled 0.05 Å, copy 1", " rattled 0.1 Å, copy 2")
+    )
+    assert drawn(data / "train.extxyz")[1][0][0].startswith("Cu4, bulk")
+
+
+def test_titles_tell_registries_strains_and_sites_apart():
+    from culi_mlip.datasets.preview import title
+
+    thin = {"thickness": 4, "vacuum": 6, "free_layers": None, "millers": [[1, 1, 1]]}
+    sides = {"film_thickness": 4, "substrate_thickness": 4, "shifts": "high-symmetry"}
+    pair = {"film": "Li", "substrate": "Cu", "pairs": [[[1, 1, 0], [1, 1, 1]]]}
+    parts = [
+        {"kind": "bulk", "symbol": "Cu", "strains": [-0.02, 0.0, 0.02], "shears": [0.03, 0.03]},
+        {"kind": "adatom", "symbol": "Cu", "adatom": "Li", **thin},
+        {"kind": "vacancy", "symbol": "Cu", "repeat": 2, **thin},
+        {"kind": "vacancy", "symbol": "Cu", **thin},
+        {"kind": "adlayer", "symbol": "Cu", "coverages": [0.5, 1.0], **thin},
+        {"kind": "adlayer", "symbol": "Cu", "coverages": [0.5], "arrangement": "island", **thin},
+        {"kind": "interface", **pair, **sides, "disorder": {"copies": 2, "rattle": [0.05]}},
+        {"kind": "interface", **pair, **sides, "strain": "shared", "gap": 2.5},
+    ]
+    titles = [title(entry) for entry in campaign(parse(Campaign, {"structures": parts}, "test"))]
+    assert len(titles) > 30
+    assert len(set(titles)) == len(titles)
+    assert "Cu8, bulk -2 %" in titles
+    assert "Li on Cu(111), adatom hollow 2 2×2" in titles
+    assert "Cu(111), vacancy CN 9 2 cells" in titles
+    assert "Li(110) on Cu(111), interface shift 0.00, 0.00 gap 2.5 Å shared strained" in titles
 
 
 def test_viewer_page_holds_the_structures_and_needs_nothing_else(culi, tmp_path):

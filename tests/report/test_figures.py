@@ -1,0 +1,146 @@
+"""Figures: units and per-atom energies of what is drawn, contact sheets that fill their space."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from culi_mlip.report.figures import (
+    contact_sheet,
+    heights,
+    learning_curve,
+    md_series,
+    parity,
+    png,
+    snapshots,
+)
+from culi_mlip.structures import adatoms, bulk, interface, slab
+
+GPA = 160.21766208
+
+
+def lines(axes):
+    return {line.get_label(): np.asarray(line.get_ydata()) for line in axes.get_lines()}
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.texts]
+
+
+def test_parity_shows_pascals_and_thousandths():
+    energies = np.array([[-3.0, -2.99], [-1.0, -1.03]])
+    forces = np.array([[0.0, 0.1], [0.5, 0.2]])
+    stresses = np.array([[1.0, 3.0], [2.0, 2.0]]) / GPA
+    panels = parity(energies, forces, stresses).axes
+    shown = [axes.texts[0].get_text() for axes in panels]
+    assert shown == ["MAE 20 meV/atom", "MAE 200 meV/Å", "MAE 1 GPa"]
+    for axes, pairs in zip(panels, (energies, forces, stresses * GPA), strict=True):
+        np.testing.assert_allclose(axes.collections[0].get_offsets(), pairs, rtol=1e-6)
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("reference", "potential")
+    empty = parity(energies, forces, np.empty((0, 2))).axes[2]
+    assert empty.texts[0].get_text() == "no reference"
+
+
+def test_energies_of_a_run_are_per_atom_in_thousandths():
+    log = {
+        "time_ps": np.array([0.0, 1.0]),
+        "temperature_K": np.array([300.0, 330.0]),
+        "potential_eV": np.array([-10.0, -9.0]),
+        "conserved_eV": np.array([5.0, 5.2]),
+    }
+    upper, lower = md_series(log, 300.0, 4, "NVT").axes
+    assert lines(lower)["potential"] == pytest.approx([0, 250])
+    assert lines(lower)["conserved"] == pytest.approx([0, 50])
+    first, target = upper.get_lines()
+    assert first.get_ydata() == pytest.approx([300, 330])
+    assert target.get_ydata() == pytest.approx([300, 300])
+    assert len(md_series(log, None, 4, "NVE").axes[0].get_lines()) == 1
+
+
+def test_learning_curve_counts_from_one_in_thousandths():
+    rows = [{"epoch": 0, "val0_epoch/forces_mae": 0.2}, {"epoch": 1, "val0_epoch/forces_mae": 0.1}]
+    (axes,) = learning_curve(rows).axes
+    (line,) = axes.get_lines()
+    assert line.get_label() == "force (meV/Å)"
+    assert line.get_xdata().tolist() == [1, 2]
+    assert line.get_ydata() == pytest.approx([200, 100])
+
+
+def test_heights_name_their_elements():
+    (axes,) = heights({"Li": (np.array([0.0, 1.0]), np.array([2.0, 3.0]))}).axes
+    assert axes.collections[0].get_label() == "Li"
+    assert axes.get_xlabel() == "height z (Å)"
+
+
+def ink(figure):
+    """Say which pixels are not white."""
+    return (imread(io.BytesIO(png(figure)))[..., :3] < 0.97).any(axis=-1)
+
+
+@pytest.fixture(scope="module")
+def structures():
+    base = slab("Cu", (1, 1, 1), thickness=6, vacuum=20)
+    flat = slab("Li", (1, 0, 0), thickness=7, vacuum=20)
+    both = interface("Li", (1, 0, 0), "Cu", (1, 0, 0), film_thickness=6, substrate_thickness=6)
+    return [bulk("Cu", repeat=(2, 2, 2)), bulk("Li"), base, flat, *adatoms(base, "Li"), both]
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 9])
+def test_sheets_fill_their_space(structures, n):
+    figure = contact_sheet([(f"structure {i}", a) for i, a in enumerate(structures[:n])])
+    seen = ink(figure)
+    rows = np.flatnonzero(seen.any(axis=1))
+    empty = np.diff(np.r_[0, rows, len(seen)]).max() / 130  # inches
+    assert empty < 0.4, "an empty band across the sheet"
+    assert seen.any(axis=1).mean() > 0.6
+    assert seen.any(axis=0).mean() > 0.7
+
+
+def test_both_views_of_each_structure_are_labelled_and_apart(structures):
+    titles = [f"structure {i}" for i in range(len(structures))]
+    figure = contact_sheet(list(zip(titles, structures, strict=True)))
+    shown = texts(figure)
+    assert [t for t in shown if t.startswith("structure")] == titles
+    assert shown.count("side") == shown.count("from above") == len(structures)
+    boxes = [axes.get_position() for axes in figure.axes]
+    assert len(boxes) == 2 * len(structures)
+    for i, a in enumerate(boxes):
+        assert 0 <= a.x0 < a.x1 <= 1
+        assert 0 <= a.y0 < a.y1 <= 1
+        for b in boxes[:i]:
+            assert a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0
+
+
+def test_views_are_to_scale_and_seen_from_where_they_say(structures):
+    base = structures[2]
+    (adatom, *_) = adatoms(base, "Li")
+    side, above = contact_sheet([("", adatom)]).axes
+    scales = []
+    for axes in (side, above):
+        width, height = axes.get_figure().get_size_inches()
+        box = axes.get_position()
+        scales += [
+            box.width * width / np.ptp(axes.get_xlim()),
+            box.height * height / np.ptp(axes.get_ylim()),
+        ]
+    assert scales == pytest.approx([scales[0]] * 4)
+    highest = max(side.collections[0].get_offsets()[:, 1])
+    assert highest == pytest.approx(adatom.positions[-1, 2]), "up is z"
+    drawn = above.collections[0].get_facecolors()[-1][:3]
+    assert drawn == pytest.approx(np.array([0x7A, 0x6F, 0xC9]) / 255), "the nearest is the adatom"
+
+
+def test_long_titles_are_broken_and_lines_kept(structures):
+    long = "Li(100) on Cu(100), interface shift 0.50, 0.50 gap 2.2 Å film strained"
+    figure = contact_sheet([(f"{long}\nforce", structures[0])])
+    (title, *_) = texts(figure)
+    assert " ".join(title.split()) == f"{long} force"
+    assert max(map(len, title.splitlines())) <= 42
+    assert title.splitlines()[-1] == "force"
+
+
+def test_snapshots_have_a_side_and_a_top_view_each(structures):
+    figure = snapshots({"start": structures[2], "end": structures[2]})
+    assert [axes.get_title() for axes in figure.axes] == ["start", "end", "", ""]
+    assert all(len(axes.collections) == 1 for axes in figure.axes)

@@ -1,0 +1,181 @@
+"""The quickstart's page: units, per-atom energies, the row "all", nothing that HTML would obey."""
+
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from matplotlib.figure import Figure
+
+from culi_mlip.files import write_frames, write_json, write_text
+from culi_mlip.models.evaluation import evaluate
+from culi_mlip.report import write_page
+from culi_mlip.report.page import image, table
+from culi_mlip.structures import bulk, rattled, slab
+
+GPA = 160.21766208  # GPa in an eV/Å³, CODATA
+NAME = "a <b>&'folder'"
+
+
+class Reader(HTMLParser):
+    """Tables as rows of cells, the tags, and the text that a reader sees."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tables, self.tags, self.text, self.in_cell = [], [], "", False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+            self.in_cell = True
+
+    def handle_endtag(self, tag):
+        self.in_cell &= tag not in ("td", "th")
+
+    def handle_data(self, data):
+        self.text += data
+        if self.in_cell:
+            self.tables[-1][-1][-1] += data
+
+    def table_with(self, title):
+        return next(t for t in self.tables if title in t[0])
+
+
+def errors(kind, frames, energy, force, stress):
+    return {"kind": kind, "frames": frames, "energy_mae": energy, "energy_rmse": 9.0,
+            "force_mae": force, "force_rmse": 9.0, "stress_mae": stress}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A folder as quickstart leaves it, with numbers of our own."""
+    root = tmp_path_factory.mktemp("page") / NAME
+    card = {
+        "frames": {"train": 30, "val": 4, "test": 5},
+        "frames_by_kind": {
+            "bulk": {"train": 20, "val": 3, "test": 1},
+            "x<i>y": {"train": 10, "val": 1, "test": 4},
+        },
+        "caution": "labels are <script>alert(1)</script> & so on",
+        "reference_energies": {"Cu": -3.25, "Li": -1.5},
+        "split_by": "parent",
+    }
+    write_json(root / "data/card.json", card)
+    write_json(root / "run/model.json", {"variant": "<em>own</em>"})
+    curve = [{"epoch": e, "val0_epoch/forces_mae": 0.1, "val0_epoch/per_atom_energy_mae": 0.01}
+             for e in range(3)]  # fmt: skip
+    write_json(root / "run/learning_curve.json", curve)
+    rows = [
+        errors("bulk", 1, 0.0123, 0.0456, 2 / GPA),
+        errors("x<i>y", 4, 0.0011, 0.0022, None),
+        errors("all", 5, 0.0042, 0.0077, 0.5 / GPA),
+    ]
+    write_json(root / "evaluation/errors.json", rows)
+    pairs = {key: np.array([[0.0, 0.1], [1.0, 1.2]]) for key in ("energies", "forces", "stresses")}
+    np.savez_compressed(root / "evaluation/pairs.npz", **pairs)
+    frame = slab("Cu", (1, 0, 0), thickness=3, free_layers=None)
+    for name in ("nvt", "nve"):
+        log = "time_ps,temperature_K,potential_eV,conserved_eV\n0,300,-1,-1\n1,310,-1.1,-1\n"
+        write_text(root / f"md/{name}/log.csv", log)
+        write_frames(root / f"md/{name}/trajectory.extxyz", [frame, frame])
+    md = {"nve_drift": -0.00123, "lost_atoms": [3, 4], "nvt_time_ps": 2.0, "temperature_K": 300.0,
+          "heights": {"Cu": {"height": [0.0, 1.0], "density": [1.0, 2.0]}}}  # fmt: skip
+    write_json(root / "md/summary.json", md)
+    return Reader(write_page(root).read_text(encoding="utf-8"))
+
+
+def test_errors_are_in_the_units_of_their_columns(page):
+    titles, *rows = page.table_with("stress MAE (GPa)")
+    found = {row[0]: dict(zip(titles[1:], row[1:], strict=True)) for row in rows}
+    assert found["bulk"] == {"frames": "1", "energy MAE (meV/atom)": "12.3",
+                             "force MAE (meV/Å)": "45.6", "stress MAE (GPa)": "2.00"}  # fmt: skip
+    assert found["x<i>y"]["stress MAE (GPa)"] == "–"
+    assert rows[-1] == ["all", "5", "4.2", "7.7", "0.50"]
+
+
+def test_the_headline_is_the_row_all(page):
+    for words in ("7.7 meV/Å", "4.2 meV/atom", "-1.23 meV/atom/ps"):
+        assert words in page.text
+    assert "2atoms lost" in page.text
+
+
+def test_frames_are_counted_by_part_and_in_all(page):
+    titles, *rows = page.table_with("training")
+    assert titles == ["kind", "training", "validation", "test"]
+    assert rows == [
+        ["bulk", "20", "3", "1"],
+        ["x<i>y", "10", "1", "4"],
+        ["all", "30", "4", "5"],
+    ]
+    assert "39 structures" in page.text
+    assert "Cu -3.250 eV, Li -1.500 eV an atom" in page.text
+
+
+def test_what_others_wrote_is_text(page):
+    assert "<script>alert(1)</script> & so on" in page.text
+    assert "<em>own</em>, end to end" in page.text
+    assert f'HybridAllegro("{NAME}/run")' in page.text
+    assert not {"script", "i", "em"} & {*page.tags}
+    assert page.tags.count("b") == 4, "the four numbers on top"
+
+
+def test_tables_and_captions_escape():
+    made = Reader(table(["<a>", "b"], [["<td>&", 1]]))
+    assert made.tables == [[["<a>", "b"], ["<td>&", "1"]]]
+    text = image(Figure(), "it's <b>")
+    assert "<b>" not in text
+    assert "alt='it&#x27;s &lt;b&gt;'" in text
+
+
+def test_errors_of_energies_alone_are_dashes(page, tmp_path):
+    from culi_mlip.report.page import _errors_table
+
+    assert Reader(_errors_table([errors("all", 1, 0.001, None, None)])).tables[0][1] == [
+        "all", "1", "1.0", "–", "–",
+    ]  # fmt: skip
+
+
+class Shifted(EMT):
+    """EMT with known errors: energy by 2 meV an atom, forces by 0.03, stress by 0.004."""
+
+    def calculate(self, *arguments, **options):
+        super().calculate(*arguments, **options)
+        n = len(self.atoms)
+        self.results["energy"] += 0.002 * n
+        self.results["free_energy"] = self.results["energy"]
+        self.results["forces"] = self.results["forces"] + 0.03 * np.sign(n - 4.5)
+        self.results["stress"] = self.results["stress"] - 0.004
+
+
+def test_errors_by_kind_and_in_all_are_those_that_were_put_in():
+    """Frames of 4 and 8 atoms: energies per atom, each frame once; components of forces alike."""
+    frames = []
+    for kind, repeat in (("small", (1, 1, 1)), ("large", (2, 1, 1))):
+        atoms = rattled(bulk("Cu", cubic=True, repeat=repeat), 0.1, seed=0)
+        atoms.calc = EMT()
+        results = {key: atoms.calc.get_property(key, atoms) for key in ("energy", "forces")}
+        if kind == "large":
+            results["stress"] = atoms.get_stress()
+            results["energy"] -= 0.004 * len(atoms)
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        atoms.info["kind"] = kind
+        frames.append(atoms)
+    found = evaluate(frames, Shifted())
+    rows = {row.kind: row for row in found.errors}
+    assert list(rows) == ["large", "small", "all"]
+    assert rows["small"].energy_mae == pytest.approx(0.002)
+    assert rows["large"].energy_mae == pytest.approx(0.006)
+    assert rows["all"].energy_mae == pytest.approx(0.004), "a frame counts once"
+    assert rows["all"].energy_rmse == pytest.approx(np.sqrt((0.002**2 + 0.006**2) / 2))
+    assert rows["all"].force_mae == pytest.approx(0.03)
+    assert rows["small"].stress_mae is None
+    assert rows["all"].stress_mae == rows["large"].stress_mae == pytest.approx(0.004)
+    assert (rows["small"].frames, rows["large"].frames, rows["all"].frames) == (1, 1, 2)
+    assert found.energies[0] == pytest.approx([frames[0].get_potential_energy() / 4] * 2, abs=0.01)
