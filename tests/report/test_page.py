@@ -66,6 +66,7 @@ def page(tmp_path_factory):
         "caution": "labels are <script>alert(1)</script> & so on",
         "reference_energies": {"Cu": -3.25, "Li": -1.5},
         "split_by": "parent",
+        "split_missed": [],
     }
     write_json(root / "data/card.json", card)
     write_json(root / "run/model.json", {"variant": "<em>own</em>"})
