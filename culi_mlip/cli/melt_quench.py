@@ -73,8 +73,9 @@ def command(
 
     schedule = Schedule(hold, to, rate, hold_time, timestep)
     if structure is None:
+        a = _lattice_constants(engine, settings)
         atoms = interface(
-            "Li", (1, 0, 0), "Cu", (1, 0, 0), film_thickness=5.0, substrate_thickness=5.0
+            "Li", (1, 0, 0), "Cu", (1, 0, 0), film_thickness=5.0, substrate_thickness=5.0, **a
         )
     else:
         atoms = read_frames(structure)[-1]
@@ -103,6 +104,17 @@ def command(
     if chosen.explanation:
         console.out.print(chosen.explanation[0].upper() + chosen.explanation[1:] + ".")
     console.out.print(f"{len(chosen.frames)} frames: {out / 'chosen.extxyz'}")
+
+
+def _lattice_constants(engine: str, settings: Path | None) -> dict[str, float]:
+    """Those of an engine; for a model, the defaults."""
+    from culi_mlip.configuration import read_yaml
+    from culi_mlip.reference import ENGINES, get_engine
+
+    if engine not in ENGINES:
+        return {}
+    found = get_engine(engine, read_yaml(settings) if settings else None)
+    return {"film_a": found.lattice_constant("Li"), "substrate_a": found.lattice_constant("Cu")}
 
 
 def _calculator(

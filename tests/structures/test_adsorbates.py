@@ -178,6 +178,28 @@ def test_thick_lithium_has_the_density_of_bulk_lithium():
     np.testing.assert_allclose(np.diff(z) * area, 3.414**3 / 2, atol=1e-4)
 
 
+def test_layers_of_lithium_on_cu111_continue_the_stacking_of_copper():
+    """In the plane each layer is where copper's next would be; bulk lithium's volume apart."""
+    base = slab("Cu", (1, 1, 1), thickness=6, free_layers=None)
+    n = len(base)
+    crystal = slab("Cu", (1, 1, 1), thickness=(n + 3.5) * 3.578 / 3**0.5, free_layers=None)
+    covered = li_on_cu(base, 3, repeat=(1, 1, 1))
+    lithium = covered.positions[covered.symbols == "Li"]
+    lithium = lithium[lithium[:, 2].argsort()]
+    shift = crystal.positions[n - 1] - base.positions[n - 1]
+    for layer, position in enumerate(lithium):
+        off = position + shift - crystal.positions[n + layer]
+        assert np.linalg.norm(off_cell(off[:2], base)) < 1e-6, f"layer {layer + 1}"
+    apart = (3.414**3 / 2) / (3.578**2 * 3**0.5 / 4)
+    assert np.diff(lithium[:, 2]) == pytest.approx([apart] * 2)
+    assert lithium[0, 2] - base.positions[:, 2].max() == pytest.approx(2.0)
+    # Three neighbours in the layer below, at the height of a triangle's top.
+    wide = li_on_cu(base, 2, repeat=(3, 3, 1))
+    i, d = neighbor_list("id", wide[wide.symbols == "Li"], np.hypot(apart, 3.578 / 6**0.5) + 0.05)
+    near = d[i == 17]
+    assert (np.abs(near - np.hypot(apart, 3.578 / 6**0.5)) < 1e-6).sum() == 3
+
+
 def test_an_island_is_compact():
     base = slab("Cu", (1, 1, 1), thickness=6)
     bonds = {}

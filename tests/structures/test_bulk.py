@@ -27,6 +27,23 @@ def test_strain_deforms_cell_and_atoms_alike():
     assert strained(atoms, 0.05).get_volume() == pytest.approx(1.05**3 * atoms.get_volume())
 
 
+def test_strain_acts_along_the_axes_of_space_in_a_sheared_cell():
+    """Of the 12 neighbours of an fcc atom 8 have a part along x, half a cube long."""
+    a, e = 3.6, 0.06
+    primitive = bulk("Cu", a=a)
+    sheared = primitive.copy()
+    sheared.set_cell([[1, 0, 0], [1, 1, 0], [-1, 2, 1]] @ primitive.cell.array)
+    expected = [a / 2**0.5] * 4 + [a / 2 * np.hypot(1 + e, 1)] * 8
+    for atoms in (primitive, sheared, sheared * (1, 2, 3)):
+        found = neighbor_list("d", strained(atoms, (e, 0, 0)), 1.15 * a / 2**0.5)
+        assert np.sort(found)[:: len(atoms)] == pytest.approx(expected)
+    # A simple shear of xy: vectors along x stay, those along y lean towards x.
+    tensor = np.zeros((3, 3))
+    tensor[1, 0] = 0.1
+    cube = strained(bulk("Cu", a=a, cubic=True), tensor)
+    assert cube.cell.array == pytest.approx(np.array([[a, 0, 0], [0.1 * a, a, 0], [0, 0, a]]))
+
+
 def test_rattle_is_seeded_normal_and_leaves_the_input_alone():
     atoms = bulk("Cu", repeat=(6, 6, 6))
     before = atoms.positions.copy()
