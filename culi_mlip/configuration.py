@@ -54,7 +54,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise RecipeError(f"{path} does not exist: give the path of a YAML file") from error
     except IsADirectoryError as error:
         raise RecipeError(f"{path} is a folder: give the path of a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except Exception as error:  # a date of month 13 is a ValueError, a thousand brackets recursion
         raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path} holds no mapping of keys to values: write `key: value` lines")
@@ -83,6 +83,7 @@ def parse(kind: type[AnyConfiguration], content: Any, name: str) -> AnyConfigura
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        message = _PLAIN.get(first["type"], message[0].lower() + message[1:])
-        message = message.format(**first.get("ctx", {}))
+        message = message[0].lower() + message[1:]
+        if first["type"] in _PLAIN:
+            message = _PLAIN[first["type"]].format(**first.get("ctx", {}))
         raise RecipeError(f"{name}, {place + ': ' if place else ''}{message}") from error

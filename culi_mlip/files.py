@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+from numpy.typing import NDArray
 
 from culi_mlip.errors import CuliError, OutputError, StructureError
 
@@ -37,25 +40,68 @@ def output_errors(path: str | os.PathLike[str]) -> Iterator[None]:
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside `path`; it becomes `path` only when the block succeeds.
 
+    The file has the mode that the umask leaves. Where `path` is a symbolic link, the file that it
+    names is replaced and the link stays.
+
     Raises
     ------
     OutputError
-        If the disk is full or the folder may not be written.
+        If the disk is full, the folder may not be written, or `path` is a folder or a device.
     """
-    final = Path(path)
-    with output_errors(final):
+    final = Path(os.path.realpath(path))
+    if final.exists() and not final.is_file():
+        raise OutputError(f"cannot write {path}: it is not a regular file; give another path")
+    with output_errors(path):
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=final.parent, prefix=f".{final.stem}.", suffix=final.suffix
-        )
-        os.close(handle)
-        temporary = Path(name)
+        temporary = final.with_name(f".{final.stem}.{secrets.token_hex(4)}{final.suffix}")
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL, 0o666))
         try:
             yield temporary
-            temporary.chmod(0o644)
             temporary.replace(final)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def file_lock(path: str | os.PathLike[str], *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock of a file, which ends with the process however that ends.
+
+    On a file system without locks, a second file beside it names the process that holds it, and is
+    taken over on the same machine when that process is gone.
+
+    Parameters
+    ----------
+    path
+        The file, which is made where it is missing.
+    wait
+        Whether to wait for another process that holds the lock.
+
+    Raises
+    ------
+    CuliError
+        If another process holds the lock.
+    OutputError
+        If the file cannot be written.
+    """
+    folder, timeout = Path(path).parent, -1 if wait else 0
+    held: BaseFileLock = FileLock(path, timeout, fallback_to_soft=False)
+    remedy = "wait for it or choose another folder"
+    with output_errors(path):
+        try:
+            try:
+                held.acquire()
+            except OSError as error:
+                if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                    raise
+                held = SoftFileLock(f"{path}.holder", timeout)
+                remedy += f", or remove {held.lock_file} if that process is gone"
+                held.acquire()
+        except Timeout:
+            raise CuliError(f"another process is working in {folder}: {remedy}") from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -105,6 +151,43 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise CuliError(f"{path} is not a readable JSON file ({error})") from error
 
 
+def read_record(path: str | os.PathLike[str], *keys: str) -> dict[str, Any]:
+    """Read a JSON file in which culi_mlip wrote down what a folder holds.
+
+    Parameters
+    ----------
+    path
+        The file.
+    keys
+        What it must have.
+
+    Raises
+    ------
+    CuliError
+        If the file is missing, damaged or something else.
+    """
+    record = read_json(path)
+    missing = [key for key in keys if not isinstance(record, dict) or key not in record]
+    if missing or not isinstance(record, dict):
+        raise CuliError(f"{path} is damaged (it has no {', '.join(missing) or 'keys'}): {_ANEW}")
+    return record
+
+
+def read_arrays(path: str | os.PathLike[str], *names: str) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an ``.npz`` file, which must have those that are named.
+
+    Raises
+    ------
+    CuliError
+        If the file is missing, damaged or something else.
+    """
+    try:
+        with np.load(path) as arrays:
+            return {name: arrays[name] for name in {*arrays, *names}}
+    except Exception as error:  # zipfile, zlib and numpy raise their own each
+        raise CuliError(f"{path} is damaged ({_reason(error)}): {_ANEW}") from error
+
+
 def write_frames(path: str | os.PathLike[str], frames: list[Atoms]) -> None:
     """Write frames with their labels as one extended XYZ file, in one step."""
     import ase.io
@@ -142,12 +225,13 @@ def read_frames(path: str | os.PathLike[str]) -> list[Atoms]:
         elif source.suffix in {".db", ".json"}:
             frames = _database_frames(source)
         else:
-            frames = ase.io.read(source, index=":")
+            frames = ase.io.read(source, index=":", do_not_split_by_at_sign=True)
     except StructureError:
         raise
     except Exception as error:  # ASE's readers may fail in any way
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StructureError(f"{path} cannot be read as structures by ASE ({reason})") from error
+        raise StructureError(
+            f"{path} cannot be read as structures by ASE ({_reason(error)})"
+        ) from error
     if not frames or any(len(atoms) == 0 for atoms in frames):
         raise StructureError(f"{path} is empty: give a file with at least one atom in each frame")
     for i, atoms in enumerate(frames):
@@ -255,6 +339,14 @@ def _restore_constraints(atoms: Atoms, name: str) -> None:
         ) from error
     if others:
         atoms.set_constraint(atoms.constraints + others)
+
+
+_ANEW = "remove it, or choose another folder, to start anew"
+
+
+def _reason(error: Exception) -> str:
+    """The first words of an error, or its name where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _plain(value: Any) -> Any:

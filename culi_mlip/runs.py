@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ import yaml
 
 from culi_mlip import __version__
 from culi_mlip.errors import CuliError
-from culi_mlip.files import output_errors, write_text
+from culi_mlip.files import file_lock, output_errors, write_text
 
 _RECORDED_PACKAGES = ("ase", "chgnet", "e3nn", "nequip", "nequip-allegro", "numpy", "torch")
 
@@ -91,14 +90,7 @@ def locked(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise CuliError(f"{path} is a file: give a folder for the results")
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CuliError(
-                f"another process is working in {folder}: wait for it or choose another folder"
-            ) from error
+    with file_lock(folder / ".lock"):
         yield folder
 
 

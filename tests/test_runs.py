@@ -46,11 +46,13 @@ def test_job_that_may_grow_goes_on_and_does_not_shrink(tmp_path):
             is_finished(tmp_path, other, grows="time", instead="do that")
 
 
-@pytest.mark.parametrize("text", ["", "just text", "a: [", "command: md", "inputs: 3\ncommand: a"])
+@pytest.mark.parametrize(
+    "text", ["", "just text", "a: [", "command: md", "inputs: 3\ncommand: a", "\0"]
+)
 def test_record_that_is_none_is_named(tmp_path, text):
     (tmp_path / "run.yaml").write_text(text)
     with pytest.raises(CuliError, match="run.yaml is no record of a run"):
-        is_finished(tmp_path, {"seed": 1})
+        is_finished(tmp_path, {})
 
 
 def test_second_process_is_refused_while_the_first_works(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -94,9 +94,11 @@ class HybridAllegro(NequIPCalculator):
 
 def _load(file: os.PathLike[str], device: str) -> NequIPCalculator:
     try:
-        if str(file).endswith(".pt2"):
-            return NequIPCalculator.from_compiled_model(file, device=device)
-        return NequIPCalculator._from_saved_model(file, device=device)
-    except (RuntimeError, KeyError, pickle.UnpicklingError, EOFError, ImportError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if str(file).endswith(".pt2"):
+                return NequIPCalculator.from_compiled_model(file, device=device)
+            return NequIPCalculator._from_saved_model(file, device=device)
+    except Exception as error:  # what a damaged archive or pickle raises is anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{file} cannot be loaded as a model ({reason[:150]})") from error

@@ -26,8 +26,14 @@ if TYPE_CHECKING:
 
     from culi_mlip.quantum import Circuit
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+_PLAIN: dict[str, Any] = {  # paths and reasons hold brackets and colons that mean nothing
+    "markup": False,
+    "emoji": False,
+    "highlight": False,
+    "soft_wrap": True,
+}
+out = Console(**_PLAIN)
+err = Console(stderr=True, **_PLAIN)
 
 
 @contextmanager
@@ -40,7 +46,7 @@ def steps() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
         yield _log_step
         return
     columns = (
-        TextColumn("    {task.description:<26}"),
+        TextColumn("    {task.description:<26}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -62,7 +68,7 @@ def steps() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
 
 def say(text: str) -> None:
     """Print what happens, above the progress bars."""
-    err.print(text, markup=False)
+    err.print(text)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -56,11 +56,11 @@ def status(data: Path, check: bool) -> None:
             name = f"{described['settings']['code']} (imported)"
         console.out.print(f"{number} labels of {name}, settings {digest}", markup=False)
     for host, number in store.hosts().items():
-        console.out.print(f"{number} labels made on {host}", markup=False)
+        console.out.print(f"{number} labels made on {host}")
     for reason, number in Counter(store.failures().values()).most_common(5):
-        console.out.print(f"{number} failed: {reason}", markup=False)
+        console.out.print(f"{number} failed: {reason}")
     for note, number in store.notes().items():
-        console.out.print(f"{number} labels: {note}", markup=False)
+        console.out.print(f"{number} labels: {note}")
     if check:
         wrong = store.check()
         if wrong:
@@ -112,7 +112,7 @@ def audit_command(source: Path, out: Path, keys: LabelKeys) -> None:
         [["fit", str(len(found.kept))], *([r, str(n)] for r, n in found.reasons.items())],
     )
     for note in found.notes:
-        console.out.print(note, markup=False)
+        console.out.print(note)
     console.out.print(f"Report: {page}")
 
 

@@ -159,9 +159,9 @@ def _print(outcomes: list[Imported]) -> None:
         raise LabelError(outcomes[0].reason)
     for outcome in outcomes:
         if outcome.reason:
-            console.out.print(f"Refused: {outcome.reason}", markup=False)
+            console.out.print(f"Refused: {outcome.reason}")
         elif notes := "; ".join(_notes(outcome)):
-            console.out.print(f"{outcome.path}: {notes}", markup=False)
+            console.out.print(f"{outcome.path}: {notes}")
     if not accepted:
         raise LabelError(f"none of {len(outcomes)} files has a label that can be accepted")
     console.out.print(

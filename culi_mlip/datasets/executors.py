@@ -8,8 +8,10 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shlex
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
@@ -41,7 +43,7 @@ JOB_SCRIPT = """\
 
 _REST = """
 #SBATCH --chdir={{working_directory}}
-#SBATCH --output=job.out
+#SBATCH --output={{output}}
 """
 
 
@@ -162,9 +164,15 @@ class SlurmExecutor(Executor):
                 "jobs on SLURM need executorlib: pip install 'executorlib[cluster]'"
             ) from error
         self.folder = Path(folder).absolute() / "jobs"
+        for sign in ("|", "\n", "{{", "{%", "{#"):  # of SLURM's list of jobs, of templates
+            if sign in str(self.folder):
+                raise EngineError(
+                    f"SLURM's jobs cannot work in {self.folder}: avoid {sign!r} in it"
+                )
         head, *rest = job_script.split("\n", 1)
         self._script = "\n".join([head + _REST.rstrip(), *rest, "", "{{command}}", ""])
         _check_script(job_script)
+        self._scripts = tempfile.TemporaryDirectory(prefix="culi_mlip-")
         self._jobs: dict[Future[Any], str] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -176,13 +184,25 @@ class SlurmExecutor(Executor):
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
         """Submit a call as a job."""
+        from executorlib.standalone.command import get_cache_execute_command
+
         content = json.dumps(_named([fn, args, kwargs]), sort_keys=True)
         name = f"label-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
         self._drop_error(name)
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        script = self._script.replace("\n", f"\n#SBATCH --job-name={name}\n", 1)
+        for word, text in (
+            ("{{working_directory}}", shlex.quote(str(folder))),
+            ("{{output}}", shlex.quote(f"{folder}/job.out".replace("%", "%%"))),
+            ("{{command}}", shlex.join(get_cache_execute_command(f"{folder}_i.h5"))),
+        ):
+            script = script.replace(word, text)
         resources = {
             "cache_key": name,
-            "cwd": str(self.folder / name),
-            "submission_template": self._script.replace("\n", f"\n#SBATCH --job-name={name}\n", 1),
+            # Where the script is written, which may have no blank; the job works in its folder.
+            "cwd": self._scripts.name if " " in str(folder) else str(folder),
+            "submission_template": script,
         }
         submitter = os.environ.get("SLURM_JOB_ID")
         future: Future[Result] = self._executor.submit(

@@ -14,8 +14,10 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import chemical_symbols
+from ase.db.sqlite import SQLite3Database
 
 from culi_mlip.errors import DatasetError, OutputError
+from culi_mlip.files import output_errors
 from culi_mlip.reference import Engine
 from culi_mlip.structures import Entry
 
@@ -41,6 +43,34 @@ _INDICES = (
 )
 
 
+class _Text(str):
+    """Text that ASE does not take for a number or truth: a host may be named 1e5."""
+
+    def __int__(self) -> int:
+        raise ValueError
+
+    __float__ = __index__ = __int__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Text) and str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+class _Database(SQLite3Database):
+    """ASE's, which refuses text that looks like a number: its queries would not find it."""
+
+    def update(self, id: int, atoms: Any = None, data: Any = None, **columns: Any) -> Any:  # noqa: A002
+        return super().update(id, atoms, data=data, **_texts(columns))
+
+    def _write(self, atoms: Any, columns: Any, data: Any, id: Any = None) -> Any:  # noqa: A002
+        return super()._write(atoms, _texts(columns), data, id)
+
+
+def _texts(columns: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _Text(v) if isinstance(v, str) else v for key, v in columns.items()}
+
+
 class Store:
     """Structures with kind, parent, trajectory, state, and the engine of their labels.
 
@@ -63,9 +93,11 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        with self._errors():
+        with self._reading(), output_errors(self.path):
+            if not self.path.exists():
+                self.path.touch()  # with the mode that the umask leaves: SQLite's is its own
             # SQLite locks by itself; ASE's lock file would outlive a killed process.
-            self._db = ase.db.connect(self.path, type="db", use_lock_file=False)
+            self._db = _Database(str(self.path.absolute()), use_lock_file=False)
             version = self._db.metadata.get("culi_mlip_store", 1)
             if version > VERSION:
                 raise DatasetError(
@@ -74,7 +106,7 @@ class Store:
                 )
             with self._db:
                 for index in _INDICES:
-                    self._db.connection.execute(index)
+                    self._db.connection.execute(index)  # type: ignore[attr-defined]
             if version < VERSION:
                 engines = {digest: self._first_engine(digest) for digest in self.digests()}
                 self._db.metadata = {"culi_mlip_store": VERSION, "engines": engines}
@@ -311,17 +343,19 @@ class Store:
         engine_digest
             Engine and settings of the labels; by default of any.
         """
-        for row in self._rows("done"):
-            if engine_digest not in (None, row.engine_digest):
-                continue
-            atoms = row.toatoms()
-            atoms.set_constraint()
-            atoms.info = {key: row[key] for key in _INFO if row.get(key)}
-            yield atoms
+        with self._reading():
+            for row in self._rows("done"):
+                if engine_digest not in (None, row.engine_digest):
+                    continue
+                atoms = row.toatoms()
+                atoms.set_constraint()
+                atoms.info = {key: row[key] for key in _INFO if row.get(key)}
+                yield atoms
 
     def failures(self) -> dict[str, str]:
         """Return the reason of each failed structure by its content id."""
-        return {row.uid: row.data.get("reason", "") for row in self._rows("failed")}
+        with self._reading():
+            return {row.uid: row.data.get("reason", "") for row in self._rows("failed")}
 
     def notes(self) -> dict[str, int]:
         """Return what is to be said of labels, each with the number of structures."""
@@ -340,12 +374,13 @@ class Store:
         wrong += [f"{uid} stands {number} times" for uid, number in twice]
         if n_known != len(self):
             wrong.append(f"{len(self) - n_known} structures are in no state")
-        for row in self._rows(*STATES):
-            uid = row.get("uid")
-            if Entry(row.toatoms(), row.kind).uid != uid:
-                wrong.append(f"{uid} is not the id of its structure")
-            elif row.status == "done":
-                wrong += _wrong_labels(row)
+        with self._reading():
+            for row in self._rows(*STATES):
+                uid = row.get("uid")
+                if Entry(row.toatoms(), row.kind).uid != uid:
+                    wrong.append(f"{uid} is not the id of its structure")
+                elif row.status == "done":
+                    wrong += _wrong_labels(row)
         return wrong
 
     def _values(self, key: str) -> dict[str, int]:
@@ -413,6 +448,21 @@ class Store:
                 "another folder"
             ) from error
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Also turn what ASE raises for damaged rows into a `DatasetError`."""
+        with self._errors():
+            try:
+                yield
+            except _DAMAGE as error:
+                raise DatasetError(
+                    f"{self.path} is damaged ({type(error).__name__}: {error}): take a copy of it, "
+                    "or remove it"
+                ) from error
+
+
+_DAMAGE = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+"""What ASE raises for rows whose bytes are not what they were."""
 
 _OF_STATE = "SELECT id FROM text_key_values WHERE key = 'status' AND value = ?"
 

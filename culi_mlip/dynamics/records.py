@@ -18,7 +18,8 @@ from ase.md.md import MolecularDynamics
 from culi_mlip.dynamics.constraints import with_written_constraints
 from culi_mlip.dynamics.thermostats import conserved_energy, set_state, state
 from culi_mlip.dynamics.velocities import degrees_of_freedom, kinetic_temperature
-from culi_mlip.files import atomic_path, output_errors, write_text
+from culi_mlip.errors import CuliError
+from culi_mlip.files import atomic_path, output_errors, read_arrays, write_text
 
 LOG_COLUMNS = (
     "step",
@@ -32,10 +33,19 @@ LOG_COLUMNS = (
 
 
 def read_log(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Return the columns of an MD log by name."""
-    with Path(path).open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    return {name: np.array([float(row[name]) for row in rows]) for name in LOG_COLUMNS}
+    """Return the columns of an MD log by name.
+
+    Raises
+    ------
+    CuliError
+        If the file is missing or damaged.
+    """
+    try:
+        with Path(path).open(newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        return {name: np.array([float(row[name]) for row in rows]) for name in LOG_COLUMNS}
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise CuliError(f"{path} is missing or damaged ({error}): choose another --out") from error
 
 
 class Recorder:
@@ -78,11 +88,11 @@ class Recorder:
                 with output_errors(file):
                     file.write_text(start)
             return
-        with np.load(state_file) as saved:
-            set_state(self.dynamics, self.rng, saved)
-            for file, length in zip(self.files, saved["lengths"], strict=True):
-                with output_errors(file):
-                    os.truncate(file, int(length))
+        saved = read_arrays(state_file, "positions", "momenta", "step", "rng", "lengths")
+        set_state(self.dynamics, self.rng, saved)
+        for file, length in zip(self.files, saved["lengths"], strict=True):
+            with output_errors(file):
+                os.truncate(file, int(length))
 
     def energies(self) -> tuple[float, float, float]:
         """Return potential, kinetic and conserved energy in eV.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from culi_mlip.errors import ModelError
-from culi_mlip.files import read_json
+from culi_mlip.files import read_record
 
 SUFFIXES = (".ckpt", ".nequip.zip", ".nequip.pt2")
 """Checkpoint, packaged model, compiled model."""
@@ -48,8 +48,7 @@ def model_metadata(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     file = model_file(path)
     for folder in (file.parent, file.parent.parent):
         if (folder / "model.json").exists():
-            metadata: Mapping[str, Any] = read_json(folder / "model.json")
-            return metadata
+            return read_record(folder / "model.json")
     return {}
 
 

@@ -23,11 +23,16 @@ from culi_mlip.datasets.frames import LabelKeys, labels_of, plain_copy, training
 from culi_mlip.datasets.references import composition, composition_energies
 from culi_mlip.devices import check_device, environment_of, gpu_indices
 from culi_mlip.errors import CuliError, DatasetError, ModelError, OutputError
-from culi_mlip.files import read_json, write_json, write_text
+from culi_mlip.files import read_record, write_json, write_text
 from culi_mlip.models.config import nequip_config
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.process import KEEP_FREED_MEMORY, die_with_parent, end_family
 from culi_mlip.runs import is_finished, run_folder
+
+_RECORDED = ("reference_energies", "validation", "best_epoch")
+
+_INTERPOLATED = "${"
+"""What Hydra's configurations take for a reference, in paths too."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ def train(
     source, folder = Path(data), Path(out)
     parts = {part: training_frames(source / f"{part}.extxyz", keys) for part in ("train", "val")}
     inputs = {
-        "data": os.path.relpath(source, folder),
+        "data": _relative(source, folder),
         "data_digest": _digest(source / "train.extxyz"),
         "val_digest": _digest(source / "val.extxyz"),
         "settings": settings.identity(without={"epochs"}),
@@ -110,7 +115,7 @@ def train(
         inputs["keys"] = vars(keys)
     grows = "epochs" if settings.schedule == "constant" else ""
     if is_finished(folder, inputs, grows=grows, instead=_INSTEAD):
-        return TrainedModel(folder, read_json(folder / "model.json"))
+        return TrainedModel(folder, read_record(folder / "model.json", *_RECORDED))
     config = _config(settings, parts, source, folder)
     with run_folder(folder, "train", inputs):
         read = plain_copy(source, parts, folder / "frames", keys)
@@ -150,7 +155,7 @@ def learning_curve(folder: str | os.PathLike[str]) -> list[dict[str, float]]:
     epochs: dict[int, dict[str, float]] = {}
     files = sorted(Path(folder).glob("logs/version_*/metrics.csv"), key=_version)
     for file in files:
-        with file.open(newline="") as lines:
+        with file.open(newline="", errors="replace") as lines:
             for row in csv.DictReader(lines):
                 try:
                     values = {k: float(v) for k, v in row.items() if k and v}
@@ -182,20 +187,29 @@ def _config(
         raise DatasetError(
             f"{source}: of train.extxyz and val.extxyz only one has forces; label both alike"
         )
+    data = _relative(source, folder)
+    if _INTERPOLATED in data:
+        link = folder / "data"
+        link.unlink(missing_ok=True)
+        link.symlink_to(data)
+        data = link.name
     references = fit_reference_energies(train_frames)
     energies = np.array([atoms.get_potential_energy() for atoms in train_frames])
     beyond = energies - composition_energies(map(composition, train_frames), references)
     sizes = np.array([len(atoms) for atoms in train_frames])
-    return nequip_config(
+    config = nequip_config(
         settings,
-        train_file=os.path.relpath(source / "train.extxyz", folder),
-        val_file=os.path.relpath(source / "val.extxyz", folder),
+        train_file=f"{data}/train.extxyz",
+        val_file=f"{data}/val.extxyz",
         n_train=len(train_frames),
         species=species,
         reference_energies=references,
         labels=labels & labels_of(parts["val"]),
         energy_scale=float(np.std(beyond / sizes)) or 1.0,
     )
+    if _INTERPOLATED in os.path.realpath(folder):
+        config["hydra"]["run"]["dir"] = "/proc/self/cwd"  # noted by Hydra, instead of its path
+    return config
 
 
 def _run_nequip(
@@ -250,7 +264,7 @@ def _metadata(
     folder: Path,
     config: Mapping[str, Any],
 ) -> dict[str, Any]:
-    card = read_json(source / "card.json") if (source / "card.json").exists() else {}
+    card = read_record(source / "card.json") if (source / "card.json").exists() else {}
     model = config["training_module"]["model"]
     best = min(learning_curve(folder), key=lambda row: row["val0_epoch/weighted_sum"])
     return {
@@ -287,6 +301,11 @@ def _notes(parts: Mapping[str, Sequence[Atoms]]) -> list[str]:
         f"Only {n_stressed} of {len(frames)} training and validation frames have a stress: "
         "stresses were not trained on."
     ]
+
+
+def _relative(source: Path, folder: Path) -> str:
+    """The way from a run folder to its data: the system's, which follows symbolic links."""
+    return os.path.relpath(os.path.realpath(source), os.path.realpath(folder))
 
 
 def _digest(path: Path) -> str:

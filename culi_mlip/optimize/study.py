@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -19,7 +23,7 @@ import psutil
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
-from sqlalchemy import make_url
+from sqlalchemy import QueuePool, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from culi_mlip.errors import CuliError
@@ -38,23 +42,45 @@ NAMELESS = 5.0
 _SLOT, _OWNER, _INPUTS = "slot", "owner", "inputs"
 
 
-def open_storage(url: str) -> RDBStorage:
+def storage_of(address: str) -> str | Path:
+    """Return the file of an SQLite address, absolute; other addresses as they are."""
+    with suppress(SQLAlchemyError, ValueError):
+        url = make_url(address)
+        named = url.database not in (None, "", ":memory:")
+        if url.get_backend_name() == "sqlite" and named and not url.query:
+            return Path(str(url.database)).absolute()
+    return address
+
+
+def open_storage(storage: str | Path, *, must_exist: bool = False) -> RDBStorage:
     """Connect to a storage.
 
     Parameters
     ----------
-    url
-        Such as ``sqlite:///hpo.db`` or ``postgresql://user@host/database``.
+    storage
+        An address such as ``sqlite:///hpo.db`` or ``postgresql://user@host/database``, or the path
+        of an SQLite file.
+    must_exist
+        Whether a file that is missing is an error, or made.
 
     Raises
     ------
     CuliError
         If it cannot be reached.
     """
+    storage = storage_of(storage) if isinstance(storage, str) else storage.absolute()
     options: dict[str, Any] = {}
-    if url.startswith("sqlite"):
-        options["connect_args"] = {"timeout": 120}  # others may be writing
-    elif url.startswith("postgresql"):
+    if isinstance(storage, Path):
+        if must_exist and not storage.is_file():
+            raise CuliError(f"the storage {storage} does not exist: run culi-mlip optimize first")
+        with suppress(OSError):  # SQLite says below what is wrong
+            storage.touch()  # with the mode that the umask leaves: SQLite's is its own
+        # The path as it is: in an address, signs such as ? and % have a meaning. Others may write.
+        url, options["poolclass"] = "sqlite:///", QueuePool
+        options["creator"] = partial(sqlite3.connect, storage, timeout=120, check_same_thread=False)
+    else:
+        url = storage
+    if url.startswith("postgresql"):
         options["connect_args"] = {"connect_timeout": 20}
     for attempt in range(5):
         try:
@@ -69,9 +95,10 @@ def open_storage(url: str) -> RDBStorage:
             if attempt < 4 and any(word in reason.lower() for word in ("unique", "already exists")):
                 time.sleep(0.5)  # another process makes the tables at this moment
                 continue
+            name = _without_password(str(storage))
             raise CuliError(
-                f"the storage {_without_password(url)} cannot be reached ({reason[:200]}): check "
-                "the address, and that the database runs"
+                f"the storage {name} cannot be reached ({reason[:200]}): check the address, and "
+                "that the database runs"
             ) from error
     raise AssertionError  # the last attempt returned or raised
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import platform
 import resource
 import subprocess
@@ -23,7 +22,7 @@ from culi_mlip.datasets.frames import training_frames
 from culi_mlip.devices import check_device
 from culi_mlip.dynamics import energy_drift, run_md
 from culi_mlip.errors import CuliError, ModelError
-from culi_mlip.files import read_json, write_json
+from culi_mlip.files import file_lock, read_json, write_json
 from culi_mlip.models.evaluation import evaluate
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.models.training import learning_curve, train
@@ -40,8 +39,7 @@ class _StoppedEarlyError(Exception):
 def main(folder: Path) -> None:
     """Run the trial of a folder."""
     job = read_json(folder / "job.json")
-    with (folder / ".trial").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # an interrupted trial may still be going down
+    with file_lock(folder / ".trial", wait=True):  # an interrupted trial may still be going down
         if (folder / "result.json").exists():
             return
         try:

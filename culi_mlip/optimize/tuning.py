@@ -20,7 +20,7 @@ from culi_mlip.calculator import HybridAllegro
 from culi_mlip.datasets.frames import LabelKeys, labels_of, plain_copy, training_frames
 from culi_mlip.devices import check_device
 from culi_mlip.errors import CuliError, DatasetError
-from culi_mlip.files import read_json, write_json
+from culi_mlip.files import read_record, write_json
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.optimize import study as slots
 from culi_mlip.optimize.hypervolume import nondominated
@@ -32,6 +32,9 @@ from culi_mlip.optimize.trial import compiled, hardware
 from culi_mlip.optimize.worker import Work, places_of, trial_folder
 
 PARTS = ("train", "val", "test")
+
+OWN_STORAGE = "study.db"
+"""File in the folder of a tuning that was given no storage."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ def tune(
             "measurement": measurement.model_dump(mode="json"),
         }
         study = slots.open_study(
-            slots.open_storage(storage or _own_storage(folder)),
+            slots.open_storage(storage or folder / OWN_STORAGE),
             name or settings.variant,
             SamoCobraSampler(space, seed=seed),
             trials,
@@ -172,7 +175,8 @@ def tune(
             inputs,
             point_of(settings, space),
         )
-        record = {"storage": storage, "name": study.study_name, "trials": trials}
+        kept = str(slots.storage_of(storage)) if storage else None  # its own moves with the folder
+        record = {"storage": kept, "name": study.study_name, "trials": trials}
         write_json(folder / "study.json", record)
         work = Work(
             source.absolute(), folder, settings, study, trials, measurement, Event(), progress
@@ -193,8 +197,10 @@ def load_tuning(out: str | os.PathLike[str]) -> Tuning:
     CuliError
         If the folder holds none, or its storage cannot be reached.
     """
-    record = read_json(Path(out) / "study.json")
-    storage = slots.open_storage(record["storage"] or _own_storage(Path(out)))
+    record = read_record(Path(out) / "study.json", "storage", "name", "trials")
+    kept = record["storage"] or Path(out) / OWN_STORAGE
+    is_address = isinstance(kept, str) and "://" in kept
+    storage = slots.open_storage(kept if is_address else Path(kept), must_exist=True)
     try:
         study = optuna.load_study(study_name=record["name"], storage=storage)
     except KeyError as error:
@@ -226,7 +232,7 @@ def retime(
     """
     measurement = Measurement.model_validate(tuning.study.user_attrs["inputs"]["measurement"])
     file = tuning.folder / "front.json"
-    known = {int(slot): t for slot, t in read_json(file).items()} if file.exists() else {}
+    known = {int(slot): t for slot, t in read_record(file).items()} if file.exists() else {}
     wanted = [*tuning.front, *(t for t in tuning.trials[:1] if t.values)]
     places = {t.user_attrs["slot"]: trial_folder(tuning.folder, t) for t in wanted}
     runs = {slot: place / "run" for slot, place in sorted(places.items())}
@@ -234,7 +240,7 @@ def retime(
     is_running = len(tuning.trials) < tuning.n_trials
     if is_running or not runs or known.keys() == runs.keys():
         return {slot: known[slot] for slot in runs if slot in known}
-    job = read_json(next(iter(runs.values())).parent / "job.json")
+    job = read_record(next(iter(runs.values())).parent / "job.json", "data")
     test = training_frames(Path(job["data"]) / "test.extxyz")
     with places_of(1, measurement) as (place,), on_cores(place.cores, measurement.threads):
         models = [
@@ -252,11 +258,6 @@ def retime(
     }
     write_json(file, measured)
     return measured
-
-
-def _own_storage(folder: Path) -> str:
-    """Storage of a tuning that was given none: it moves with the folder."""
-    return f"sqlite:///{folder.absolute() / 'study.db'}"
 
 
 def _digest(data: Path) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from collections import Counter
@@ -303,15 +303,19 @@ def places_of(workers: int, measurement: Measurement) -> Iterator[list[Place]]:
 
 
 def _claimed(kind: str, names: Iterable[Name], n: int, locks: ExitStack) -> list[Name]:
-    """Lock n of a machine's cores or GPUs; a process that dies releases its own."""
+    """Claim n of a machine's cores or GPUs; a process that dies releases its own.
+
+    A claim is an abstract socket of Linux: no file, which would belong to the user who made it.
+    Tunings with temporary folders of their own, such as those of tests, do not meet.
+    """
+    place = hashlib.sha256(os.environ.get("TMPDIR", "/tmp").encode()).hexdigest()[:8]  # noqa: S108
     claimed: list[Name] = []
     for name in names:
         if len(claimed) == n:
             break
-        path = Path(tempfile.gettempdir()) / f"culi_mlip-{kind}-{name}.lock"
         with suppress(OSError):  # another tuning has it
-            handle = locks.enter_context(os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o666)))
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            claim = locks.enter_context(socket.socket(socket.AF_UNIX))
+            claim.bind(f"\0culi_mlip-{place}-{kind}-{name}")
             claimed.append(name)
     if len(claimed) < n:
         raise CuliError(

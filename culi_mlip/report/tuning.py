@@ -18,7 +18,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from optuna.trial import FrozenTrial
 
 from culi_mlip.errors import CuliError
-from culi_mlip.files import read_json, write_bytes, write_text
+from culi_mlip.files import read_record, write_bytes, write_text
 from culi_mlip.optimize.tuning import Tuning
 from culi_mlip.optimize.worker import trial_folder
 from culi_mlip.report.figures import png
@@ -60,9 +60,9 @@ def write_report(
     write_text(folder / "trials.csv", _csv(tunings))
     for tuning in tunings:
         for title, trial in best_trials(tuning).items():
-            settings = read_json(trial_folder(tuning.folder, trial) / "job.json")["settings"]
+            job = read_record(trial_folder(tuning.folder, trial) / "job.json", "settings")
             name = f"{tuning.study.study_name}-{title.replace(' ', '-')}.yaml"
-            write_text(folder / "best" / name, yaml.safe_dump(settings, sort_keys=False))
+            write_text(folder / "best" / name, yaml.safe_dump(job["settings"], sort_keys=False))
     page = folder / "report.html"
     write_text(page, _page(tunings, timings))
     return page

@@ -114,7 +114,7 @@ def test_a_gpu_by_its_own_name_is_the_same_gpu(by_its_own_name, tmp_path):
     expected = f"{[name]} cuda:0 { ({'CUDA_VISIBLE_DEVICES': name}) }"
     assert other_process() == [expected, "free"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tempfile.tempdir", str(tmp_path))
+        patch.setenv("TMPDIR", str(tmp_path))
         with places_of(1, Measurement(device="cuda:0")) as (place,):
             assert place.environment == {"CUDA_VISIBLE_DEVICES": gpu_names()[0]}
             seen, refusal = other_process()

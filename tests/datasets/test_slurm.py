@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import subprocess
 import time
 from collections import Counter
@@ -47,7 +48,9 @@ def test_sixty_structures_are_labelled_on_both_nodes(two_nodes, tmp_path):
 
 def test_call_runs_in_a_job_and_refuses_the_submit_node(two_nodes, tmp_path):
     script = "#!/bin/bash\n#SBATCH --cpus-per-task=1\nexport MY_NAME=lithium\n"
-    with executors.SlurmExecutor(tmp_path, script) as executor:
+    folder = tmp_path / "a b 'c' ${d} #e &f %j%%"
+    folder.mkdir()
+    with executors.SlurmExecutor(folder, script) as executor:
         keys = ("SLURM_JOB_ID", "SLURMD_NODENAME", "MY_NAME")
         calls = [executor.submit(os.getenv, key) for key in keys]
         number, node, mine = (call.result(timeout=120) for call in calls)
@@ -56,6 +59,12 @@ def test_call_runs_in_a_job_and_refuses_the_submit_node(two_nodes, tmp_path):
     assert node in ("n1", "n2")
     with pytest.raises(EngineError, match="should have been a SLURM job"):
         executors._in_job(os.getenv, None, "HOME")
+
+
+def test_folders_that_jobs_cannot_work_in_are_refused(two_nodes, tmp_path):
+    for sign in ("|", "{{"):
+        with pytest.raises(EngineError, match=f"avoid '{re.escape(sign)}'"):
+            executors.SlurmExecutor(tmp_path / f"a{sign}b")
 
 
 def test_job_that_is_cancelled_raises(two_nodes, tmp_path, monkeypatch):

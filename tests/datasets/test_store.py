@@ -95,3 +95,20 @@ def test_store_is_an_ase_database(tmp_path):
     Store(tmp_path / "store.db").add(entries())
     tables = sqlite3.connect(tmp_path / "store.db").execute("select name from sqlite_master")
     assert "systems" in {name for (name,) in tables}
+
+
+@pytest.mark.parametrize("name", ["12", "1e5", "nan", "True", "1_0"])
+def test_names_that_look_like_numbers_are_names(tmp_path, name):
+    """A node of a cluster may be called 12 or 1e5, and so may a kind."""
+    store = Store(tmp_path / "store.db")
+    store.add([Entry(e.atoms, name, trajectory=name) for e in entries(2)])
+    first, second = store.pending()
+    store.start([first, second])
+    store.label(first, results(entries()[0].atoms), get_engine("emt"), host=name, note=name)
+    store.fail(second, name)
+    store = Store(tmp_path / "store.db")
+    assert store.hosts() == store.notes() == {name: 1}
+    assert store.counts() == {name: {"pending": 0, "running": 0, "done": 1, "failed": 1}}
+    assert next(store.frames()).info["trajectory"] == name
+    assert not store.check()
+    assert store.retry() == 1

@@ -241,3 +241,27 @@ def test_lost_atoms_and_heights():
     layers = np.unique(atoms.positions[:, 2].round(3))
     assert (density > 0).sum() == len(layers)
     assert np.abs(height[density > 0] - layers).max() <= 0.1
+
+
+def test_damaged_files_of_a_run_are_named(tmp_path):
+    options = {"temperature": 300, "time": 0.02, "stride": 5, "out": tmp_path / "md"}
+
+    class Killed(BaseException):
+        pass
+
+    def die(done, total):
+        raise Killed
+
+    with pytest.raises(Killed):
+        run_md(COPPER, EMT(), progress=die, **options)
+    state = tmp_path / "md" / "state.npz"
+    whole = state.read_bytes()
+    for content in (b"", b"garbage", whole[:-30]):
+        state.write_bytes(content)
+        with pytest.raises(CuliError, match=r"state.npz is damaged .*: remove it"):
+            run_md(COPPER, EMT(), **options)
+    state.write_bytes(whole)
+    run_md(COPPER, EMT(), **options)
+    (tmp_path / "md" / "log.csv").write_text("step,time_ps\n0,zero\n")
+    with pytest.raises(CuliError, match=r"log.csv is missing or damaged"):
+        run_md(COPPER, EMT(), **options)

@@ -169,14 +169,20 @@ def strained_copper(n):
         yield atoms
 
 
-def test_energies_alone_are_learnt(tmp_path, tiny_settings):
-    data = tmp_path / "data"
+ODD = "a ${y}?%25#&[1],b='c'\" ä"
+"""A folder's name that shells, addresses, templates and configurations take for something else."""
+
+
+def test_energies_alone_are_learnt_in_folders_of_any_name_behind_a_link(tmp_path, tiny_settings):
+    data, disk = tmp_path / ODD, tmp_path / "far" / "away" / ODD
     data.mkdir()
+    disk.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(disk)
     for part, n in (("train", 24), ("val", 7)):
         ase.io.write(data / f"{part}.extxyz", list(strained_copper(n)), format="extxyz")
     update = {"epochs": 20, "batch_size": 1, "variant": "allegro"}
     settings = tiny_settings.model_copy(update=update)
-    trained = train(data, tmp_path / "run", settings)
+    trained = train(data, tmp_path / "link" / "run", settings)
     curve = [row["val0_epoch/per_atom_energy_mae"] for row in learning_curve(trained.folder)]
     assert min(curve) < 0.2 * curve[0]
     assert trained.metadata["validation"]["force_mae"] is None

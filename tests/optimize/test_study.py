@@ -201,3 +201,41 @@ def test_password_is_not_printed():
     with pytest.raises(CuliError) as error:
         slots.open_storage("postgresql://me:secret@127.0.0.1:1/none")
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a b?c=d&e#f%25", "ä${SCHEMA_VERSION}$$[b]'\",;"])
+def test_a_storage_is_where_its_path_says_whatever_signs_it_holds(tmp_path, name):
+    place = tmp_path / name / "study.db"
+    place.parent.mkdir()
+    before = os.umask(0o002)
+    try:
+        study = open_study(place, n=2)
+    finally:
+        os.umask(before)
+    assert place.stat().st_mode & 0o777 == 0o664
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [place]
+    again = optuna.load_study(study_name="s", storage=slots.open_storage(place, must_exist=True))
+    assert len(again.trials) == len(study.trials) == 2
+
+
+def test_an_sqlite_address_is_a_file_wherever_it_is_opened_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    storage = slots.storage_of("sqlite:///relative.db")
+    open_study("sqlite:///relative.db", n=1)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert optuna.load_study(study_name="s", storage=slots.open_storage(storage)).trials
+    with pytest.raises(CuliError, match=r"elsewhere/relative.db does not exist"):
+        slots.open_storage("sqlite:///relative.db", must_exist=True)
+    assert not list((tmp_path / "elsewhere").iterdir()), "looking makes no database"
+
+
+@pytest.mark.parametrize("address", ["postgresql://me@host/a", "sqlite://", "nonsense"])
+def test_other_addresses_stay_as_they_are(address):
+    assert slots.storage_of(address) == address
+
+
+def test_a_file_that_is_no_database(tmp_path):
+    (tmp_path / "study.db").write_bytes(b"garbage" * 1000)
+    with pytest.raises(CuliError, match=r"study.db cannot be reached .*not a database"):
+        slots.open_storage(tmp_path / "study.db", must_exist=True)

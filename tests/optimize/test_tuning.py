@@ -58,14 +58,13 @@ def own_locks(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("locks"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", folder)
-        patch.setattr("tempfile.tempdir", folder)
         yield
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, tiny_recipe):
-    """Nine frames of copper in three parts."""
-    folder = tmp_path_factory.mktemp("tuning") / "data"
+    """Nine frames of copper in three parts, in a folder of any name."""
+    folder = tmp_path_factory.mktemp("tuning") / "da ${ta}?%25#[b]"
     build_dataset(tiny_recipe, folder)
     frames = [f for p in ("train", "val", "test") for f in ase.io.read(folder / f"{p}.extxyz", ":")]
     for frame, kind in zip(frames, "aabbabaab", strict=True):  # two kinds in each part
@@ -77,10 +76,18 @@ def data(tmp_path_factory, tiny_recipe):
 
 @pytest.fixture(scope="module")
 def tuned(data, tmp_path_factory):
-    out = tmp_path_factory.mktemp("tuned") / "hpo"
+    """Three trials behind a link, their storage named from where the tuning was begun."""
+    place = tmp_path_factory.mktemp("tuned")
+    (place / "the disk").mkdir()
+    (place / "link").symlink_to("the disk")
     limits = Measurement(max_parameters=1e6, max_memory=1e5, max_drift=1e5, device="cpu")
-    first = tune(data, out, UNTUNED, RANGES, trials=2, measurement=limits)
-    more = tune(data, out, UNTUNED, RANGES, trials=3, measurement=limits)
+    storage = f"sqlite:///{os.path.relpath(place / 'own.db')}"
+    out = place / "link" / "hpo"
+
+    def tuned_for(trials):
+        return tune(data, out, UNTUNED, RANGES, trials=trials, storage=storage, measurement=limits)
+
+    first, more = tuned_for(2), tuned_for(3)
     done = [(t.number, t.params, t.values, t.datetime_complete) for t in first.trials]
     again = [(t.number, t.params, t.values, t.datetime_complete) for t in more.trials[:2]]
     assert again == done, "with more trials a tuning goes on"
@@ -91,6 +98,19 @@ def test_first_trial_is_the_untuned_model(tuned):
     first = tuned.trials[0]
     assert first.params == {"learning_rate": 0.01, "readout_width": 32}
     assert [t.state for t in tuned.trials] == [TrialState.COMPLETE] * 3
+
+
+def test_tuning_is_found_from_another_folder(tuned, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(load_tuning(tuned.folder).trials) == 3
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", ["", "garbage", "{}", "[]", '{"storage": null}'])
+def test_damaged_record_of_a_tuning(tmp_path, content):
+    (tmp_path / "study.json").write_text(content)
+    with pytest.raises(CuliError, match=r"study\.json"):
+        load_tuning(tmp_path)
 
 
 def test_objectives_are_the_models(tuned, data):
@@ -237,7 +257,7 @@ def test_unpromising_trainings_stop_early(data, tmp_path, monkeypatch):
 
 
 def test_workers_on_one_machine_share_no_core(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4}, raising=False)
     one, two = Measurement(device="cpu"), Measurement(threads=2, device="cpu")
     with places_of(2, two) as pair:

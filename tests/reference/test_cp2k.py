@@ -30,6 +30,7 @@ def test_lithium_repeats_and_its_stress_is_the_energys_derivative(here, check_st
     check_strained(bulk("Li", "bcc", a=0.97 * 3.44), lambda strain: calculator)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_copper_has_forces_and_stress(here):
     """By short orbitals, on grids so coarse that its stress has a shear, as no fcc crystal has."""
