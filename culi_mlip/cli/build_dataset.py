@@ -225,8 +225,9 @@ def _write_inputs(recipe: Recipe, found: Preview, folder: Path) -> None:
                 inputs[folder / kind / task.name] = relaxation_values(task.steps, task.force)
             elif task is recipe.melt_quench:
                 schedule = task.schedule
-                values = md_values(*schedule.stages[0], schedule.timestep)
-                inputs[folder / kind / task.name] = values
+                inputs[folder / kind / task.name] = md_values(
+                    *schedule.stages[0], schedule.timestep
+                )
         for place, values in inputs.items():
             write_inputs(settings, entry.atoms, values, place)
     console.out.print(f"VASP's input of {', '.join(sorted(first))}: {folder}")

@@ -73,9 +73,16 @@ def command(
 
     schedule = Schedule(hold, to, rate, hold_time, timestep)
     if structure is None:
-        a = _lattice_constants(engine, settings)
+        film_a, substrate_a = _lattice_constants(engine, settings)
         atoms = interface(
-            "Li", (1, 0, 0), "Cu", (1, 0, 0), film_thickness=5.0, substrate_thickness=5.0, **a
+            "Li",
+            (1, 0, 0),
+            "Cu",
+            (1, 0, 0),
+            film_a=film_a,
+            substrate_a=substrate_a,
+            film_thickness=5.0,
+            substrate_thickness=5.0,
         )
     else:
         atoms = read_frames(structure)[-1]
@@ -106,15 +113,15 @@ def command(
     console.out.print(f"{len(chosen.frames)} frames: {out / 'chosen.extxyz'}")
 
 
-def _lattice_constants(engine: str, settings: Path | None) -> dict[str, float]:
-    """Those of an engine; for a model, the defaults."""
+def _lattice_constants(engine: str, settings: Path | None) -> tuple[float | None, float | None]:
+    """Those of lithium and copper by an engine; for a model, the defaults."""
     from culi_mlip.configuration import read_yaml
     from culi_mlip.reference import ENGINES, get_engine
 
     if engine not in ENGINES:
-        return {}
+        return None, None
     found = get_engine(engine, read_yaml(settings) if settings else None)
-    return {"film_a": found.lattice_constant("Li"), "substrate_a": found.lattice_constant("Cu")}
+    return found.lattice_constant("Li"), found.lattice_constant("Cu")
 
 
 def _calculator(

@@ -210,7 +210,8 @@ class StructureCp2k(CP2K):
         output = Path(self.directory, "cp2k.out").absolute()
         output.parent.mkdir(parents=True, exist_ok=True)
         output.unlink(missing_ok=True)  # one that was left running writes to the old file
-        self.command: str = f"cd {shlex.quote(str(output.parent))} && {self._program}"
+        command = f"cd {shlex.quote(str(output.parent))} && {self._program}"
+        self.command = command  # type: ignore[assignment]  # ASE has None there
         try:
             self.close()
             super().calculate(periodic, properties, ["numbers", "cell", "positions"])
