@@ -1,8 +1,5 @@
 """What a recipe computes for structures besides their labels: relaxations, MD, melt-quench."""
 
-import os
-import subprocess
-import sys
 from concurrent.futures import Executor, Future
 
 import numpy as np
@@ -116,25 +113,6 @@ def test_melt_quench_that_was_killed_is_continued(tmp_path, monkeypatch):
     assert len(continued.frames) == len(whole.frames)
     for one, other in zip(continued.frames, whole.frames, strict=True):
         np.testing.assert_allclose(one.atoms.positions, other.atoms.positions, atol=1e-7)
-
-
-def test_jobs_are_the_same_bytes_in_every_process():
-    """SLURM jobs are found again by a hash of theirs."""
-    code = (
-        "import pickle; from culi_mlip.datasets.computations import Job\n"
-        "from culi_mlip.datasets.recipe import MeltQuench; from culi_mlip.structures import *\n"
-        "job = Job(Entry(slab('Cu', (1, 1, 1)), 'slab', how={'a': 1}), [MeltQuench(hold=500)])\n"
-        "print(pickle.dumps(job).hex()); print(pickle.loads(pickle.dumps(job)).tasks)"
-    )
-    printed = {
-        subprocess.run(
-            [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed},
-            capture_output=True, text=True, check=True,
-        ).stdout
-        for seed in ("1", "2", "3")
-    }  # fmt: skip
-    assert len(printed) == 1
-    assert "hold=500" in printed.pop()
 
 
 def test_worker_that_died_after_it_wrote_more_is_not_counted(tmp_path):
