@@ -8,6 +8,7 @@ import warnings
 from argparse import ArgumentParser
 from collections.abc import Iterable
 from functools import lru_cache
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -142,7 +143,8 @@ def _generated(symbol: str, n_valence: int) -> Any:
     parser = ArgumentParser()
     CLICommand.add_arguments(parser)
     chosen = parser.parse_args([symbol, "-f", "PBE", "-e", str(n_valence)])
-    return generate(**get_parameters(symbol, chosen)).make_paw_setup(f"{n_valence}e")
+    found = get_parameters(symbol, chosen) | {"output": StringIO()}  # what it says of its work
+    return generate(**found).make_paw_setup(f"{n_valence}e")
 
 
 class StructureGpaw(Calculator):
