@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,11 +199,16 @@ def _vasp_labels(
     except LabelError:
         if not as_computed:
             raise
-        return [
-            (atoms, get_engine("imported", {"code": "VASP", "is_dft": True, "settings": own}))
-            for atoms, own in own_frames(run, settings)
-        ]
-    return [(atoms, get_engine("vasp", settings)) for atoms in frames]
+        own = own_frames(run, settings)
+        distinct = {str(values): values for _, values in own}
+        engines = {key: _as_computed(values) for key, values in distinct.items()}
+        return [(atoms, engines[str(values)]) for atoms, values in own]
+    engine = get_engine("vasp", settings)
+    return [(atoms, engine) for atoms in frames]
+
+
+def _as_computed(values: Mapping[str, Any]) -> Engine:
+    return get_engine("imported", {"code": "VASP", "is_dft": True, "settings": values})
 
 
 def _import(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -114,39 +114,45 @@ class KPoints:
         the others leaves Γ alone, so that the weight of Γ counts the mesh, and keeps the order of
         each in the group of the mesh, so that their least common multiple is that of the numbers.
         """
-        if self.mesh is not None and tuple(mesh) != self.mesh:
-            return False
-        if not self.points:
-            return True
-        gamma = self._gamma()
-        if gamma is None:
-            return False
-        places = np.array(self.points) * mesh
-        if np.abs(places - np.rint(places)).max() > 1e-3:
-            return False
-        if math.lcm(*self._denominators()) != math.lcm(*mesh):
-            return False
-        return abs(self.weights[gamma] - 1 / math.prod(mesh)) < self.precision
+        return _are(self, tuple(mesh))
 
     def __str__(self) -> str:
         """Return the mesh, guessed from the points where the output does not say it."""
-        mesh = self.mesh or self._denominators()
-        without = "" if not self.points or self._gamma() is not None else " without Γ"
+        mesh = self.mesh or self.denominators()
+        without = "" if not self.points or self.gamma() is not None else " without Γ"
         return "×".join(map(str, mesh)) + without
 
-    def _gamma(self) -> int | None:
+    def gamma(self) -> int | None:
+        """Return which of the points is Γ."""
         points = np.array(self.points)
         found = np.flatnonzero(np.abs(points - np.rint(points)).max(axis=1) < 1e-6)
         return int(found[0]) if len(found) else None
 
-    def _denominators(self) -> list[int]:
-        """Least numbers that make all coordinates along each vector whole."""
+    def denominators(self) -> list[int]:
+        """Return the least numbers that make all coordinates along each vector whole."""
         found = []
         for column in np.array(self.points).T:
             multiples = np.outer(np.arange(1, 200), column)
             wrong = np.abs(multiples - np.rint(multiples)).max(axis=1)
             found.append(int(np.argmax(wrong < 1e-4)) + 1 if (wrong < 1e-4).any() else 0)
         return found
+
+
+@lru_cache(maxsize=16)
+def _are(kpoints: KPoints, mesh: tuple[int, ...]) -> bool:
+    if kpoints.mesh is not None and mesh != kpoints.mesh:
+        return False
+    if not kpoints.points:
+        return True
+    gamma = kpoints.gamma()
+    if gamma is None:
+        return False
+    places = np.array(kpoints.points) * mesh
+    if np.abs(places - np.rint(places)).max() > 1e-3:
+        return False
+    if math.lcm(*kpoints.denominators()) != math.lcm(*mesh):
+        return False
+    return abs(kpoints.weights[gamma] - 1 / math.prod(mesh)) < kpoints.precision
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,10 @@ def test_mesh_is_that_of_the_settings_in_the_cell(written, mesh, shift, words):
     run = written(lithium(1), mesh=mesh, shift=shift)
     with pytest.raises(LabelError, match=words):
         accepted_frames(run, settings)
-    assert accepted_frames(written(lithium(1), mesh=(wanted,) * 3), settings)
+    assert own(run, settings)["kpoints"] == str(run.inputs.kpoints)
+    right = written(lithium(1), mesh=(wanted,) * 3)
+    assert accepted_frames(right, settings)
+    assert own(right, settings)["kpoints"] == f"length {settings.kpoint_length:g} Å"
 
 
 def test_mesh_is_told_from_a_list_of_points(tmp_path):
@@ -187,10 +190,10 @@ def test_mesh_of_a_hexagonal_cell_with_all_its_symmetry():
 
 
 def test_weights_of_three_digits_do_not_hide_a_mesh():
-    """1/12³ is 0.001 to three digits, as is 1/24³."""
-    points = KPoints(points=((0, 0, 0), (1 / 12, 0, 0)), weights=(0.001, 0.999), precision=6e-4)
-    assert points.are((12, 12, 12))
-    assert not points.are((24, 24, 24))
+    """1/14³ is 0.000 to three digits, as is 1/28³."""
+    points = KPoints(points=((0, 0, 0), (1 / 14, 0, 0)), weights=(0.0, 1.0), precision=6e-4)
+    assert points.are((14, 14, 14))
+    assert not points.are((28, 28, 28))
 
 
 def test_symmetry_leaves_a_mesh_what_it_is():
