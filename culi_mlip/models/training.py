@@ -119,8 +119,9 @@ def train(
     config = _config(settings, parts, source, folder)
     with run_folder(folder, "train", inputs):
         read = plain_copy(source, parts, folder / "frames", keys)
+        place = _plain_place(read, folder)
         for part in parts:
-            config["data"][f"{part}_file_path"] = os.path.relpath(read / f"{part}.extxyz", folder)
+            config["data"][f"{part}_file_path"] = f"{place}/{part}.extxyz"
         write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         _run_nequip(folder, settings.epochs, environment_of(device), progress)
         metadata = _metadata(settings, parts, source, folder, config)
@@ -187,20 +188,14 @@ def _config(
         raise DatasetError(
             f"{source}: of train.extxyz and val.extxyz only one has forces; label both alike"
         )
-    data = _relative(source, folder)
-    if _INTERPOLATED in data:
-        link = folder / "data"
-        link.unlink(missing_ok=True)
-        link.symlink_to(data)
-        data = link.name
     references = fit_reference_energies(train_frames)
     energies = np.array([atoms.get_potential_energy() for atoms in train_frames])
     beyond = energies - composition_energies(map(composition, train_frames), references)
     sizes = np.array([len(atoms) for atoms in train_frames])
     config = nequip_config(
         settings,
-        train_file=f"{data}/train.extxyz",
-        val_file=f"{data}/val.extxyz",
+        train_file="train.extxyz",
+        val_file="val.extxyz",
         n_train=len(train_frames),
         species=species,
         reference_energies=references,
@@ -301,6 +296,17 @@ def _notes(parts: Mapping[str, Sequence[Atoms]]) -> list[str]:
         f"Only {n_stressed} of {len(frames)} training and validation frames have a stress: "
         "stresses were not trained on."
     ]
+
+
+def _plain_place(source: Path, folder: Path) -> str:
+    """The way from a run folder to its data, by a link where Hydra would misread its name."""
+    way = _relative(source, folder)
+    if _INTERPOLATED not in way:
+        return way
+    link = folder / "data"
+    link.unlink(missing_ok=True)
+    link.symlink_to(way)
+    return link.name
 
 
 def _relative(source: Path, folder: Path) -> str:

@@ -1,5 +1,6 @@
 """MD: conservation, temperature, continuation to the last bit, refusals."""
 
+import io
 import shutil
 
 import ase.io
@@ -256,7 +257,9 @@ def test_damaged_files_of_a_run_are_named(tmp_path):
         run_md(COPPER, EMT(), progress=die, **options)
     state = tmp_path / "md" / "state.npz"
     whole = state.read_bytes()
-    for content in (b"", b"garbage", whole[:-30]):
+    other = io.BytesIO()
+    np.savez(other, positions=COPPER.positions)
+    for content in (b"", b"garbage", whole[:-30], other.getvalue()):
         state.write_bytes(content)
         with pytest.raises(CuliError, match=r"state.npz is damaged .*: remove it"):
             run_md(COPPER, EMT(), **options)
