@@ -155,7 +155,13 @@ class Engine:
             found = []
             for atoms in cells:
                 atoms.calc = calculator
-                found.append(relaxation.computed_labels(atoms)["energy"])
+                try:
+                    found.append(relaxation.computed_labels(atoms)["energy"])
+                except Exception as error:  # a calculator may fail in any way
+                    raise EngineError(
+                        f"engine '{self.name}' did not find the lattice constant of {symbol} "
+                        f"({type(error).__name__}: {error}): give it"
+                    ) from error
             return found
 
         return lattice_constants.equilibrium(symbol, energies)

@@ -173,6 +173,8 @@ def test_an_engine_that_knows_no_element_asks_for_the_number(tmp_path):
     lithium = {"kind": "slab", "symbol": "Li", "millers": [[1, 0, 0]]}
     with pytest.raises(EngineError, match=r"'emt' .* of Li .*: give it .*lattice_constants: \{Li"):
         build_dataset(recipe(lithium), tmp_path / "d")
+    with pytest.raises(EngineError, match="'emt' .* of Li .*No EMT-potential"):
+        get_engine("emt").lattice_constant("Li")
     flat = {"calculator": "ase.calculators.lj.LennardJones", "arguments": {"epsilon": 0.0}}
     with pytest.raises(EngineError, match="no minimum"):
         get_engine("ase", flat).lattice_constant("Cu")
