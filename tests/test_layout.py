@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "datasets": {"structures", "reference", "dynamics"},
     "models": {"quantum", "datasets"},
     "calculator": {"models"},
-    "optimize": {"models", "calculator", "dynamics"},  # its core none, see below
+    "optimize": {"datasets", "models", "calculator", "dynamics"},  # its core none, see below
     "report": {"quantum", "datasets", "models", "optimize"},  # the results of their analyses
 }
 

@@ -275,7 +275,7 @@ def test_workers_on_one_machine_share_no_core(tmp_path, monkeypatch):
 @pytest.fixture
 def two_gpus(monkeypatch, tmp_path):
     """Let PyTorch see two GPUs of four, by the names in CUDA_VISIBLE_DEVICES."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
