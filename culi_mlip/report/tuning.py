@@ -71,9 +71,9 @@ def write_report(
 def best_trials(tuning: Tuning) -> dict[str, FrozenTrial]:
     """Return the most accurate, the fastest and the best balanced trial of the front.
 
-    Balanced is the nearest to the ideal point, which has the least of both objectives; each is on
-    a logarithmic scale that is 0 to 1 over the front. Models whose folder is on another machine are
-    left out.
+    Balanced is the nearest to the ideal point (the least error and the least time of the front) of
+    those between the other two, both objectives on a logarithmic scale from 0 to 1 on the front.
+    Models whose folder is on another machine are left out.
     """
     front = [t for t in tuning.front if (trial_folder(tuning.folder, t) / "job.json").exists()]
     if not front:
@@ -82,7 +82,7 @@ def best_trials(tuning: Tuning) -> dict[str, FrozenTrial]:
     if len(front) > 2:
         points = np.log([t.values for t in front])
         scaled = (points - points.min(axis=0)) / np.ptp(points, axis=0)
-        found["balanced"] = front[int(np.linalg.norm(scaled, axis=1).argmin())]
+        found["balanced"] = front[1 + int(np.linalg.norm(scaled[1:-1], axis=1).argmin())]
     return found
 
 

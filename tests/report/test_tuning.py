@@ -1,0 +1,117 @@
+"""The report of tunings: units, the front, the best settings, failures, nothing that HTML obeys."""
+
+import csv
+import json
+
+import optuna
+import pytest
+import yaml
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from culi_mlip.errors import CuliError
+from culi_mlip.optimize.tuning import Tuning
+from culi_mlip.optimize.worker import trial_folder
+from culi_mlip.report.tuning import best_trials, front_table, pareto_figure, write_report
+
+VALUES = {  # by slot: error in eV/Å, seconds
+    0: (0.080, 4.0),  # untuned
+    1: (0.010, 8.0),
+    2: (0.020, 2.0),  # the knee
+    3: (0.040, 1.0),
+    4: (0.015, 7.0),
+    5: (0.018, 0.1),  # best of all, but infeasible
+}
+
+
+def tuning_in(folder, name="a<b>", error="force MAE (eV/Å)"):
+    study = optuna.create_study(directions=["minimize"] * 2, study_name=name)
+    study.set_metric_names([error, "inference time (s)"])
+    trials = []
+    for slot, values in VALUES.items():
+        trial = create_trial(
+            state=TrialState.COMPLETE,
+            values=values,
+            params={"r_max": 4.0 + slot},
+            distributions={"r_max": FloatDistribution(4.0, 12.0)},
+            user_attrs={"slot": slot, "parameters": 1000 * (slot + 1), "owner": "me"},
+            system_attrs={"constraints": [1.0 if slot == 5 else -1.0]},
+        )
+        study.add_trial(trial)
+    failed = create_trial(
+        state=TrialState.FAIL, user_attrs={"slot": 6, "failure": "ran <out> of memory"}
+    )
+    study.add_trial(failed)
+    trials = study.get_trials()
+    tuning = Tuning(folder, study, 7, trials)
+    for trial in trials:
+        job = trial_folder(folder, trial) / "job.json"
+        job.parent.mkdir(parents=True, exist_ok=True)
+        job.write_text(json.dumps({"settings": {"slot": trial.user_attrs["slot"]}}))
+    return tuning
+
+
+@pytest.fixture
+def tuning(tmp_path):
+    return tuning_in(tmp_path / "tuning")
+
+
+def slots(trials):
+    return {name: trial.user_attrs["slot"] for name, trial in trials.items()}
+
+
+def test_best_are_the_ends_of_the_front_and_its_knee(tuning):
+    assert slots(best_trials(tuning)) == {"most accurate": 1, "fastest": 3, "balanced": 2}
+    knee = next(t for t in tuning.front if t.user_attrs["slot"] == 2)
+    (trial_folder(tuning.folder, knee) / "job.json").unlink()  # on another machine
+    assert slots(best_trials(tuning)) == {"most accurate": 1, "fastest": 3, "balanced": 4}
+
+
+def test_the_front_is_in_thousandths_the_most_accurate_first(tuning):
+    titles, rows = front_table(tuning, {2: {"inference_seconds": 2.5}})
+    assert titles == ["trial", "force MAE (meV/Å)", "inference (s)", "one sitting (s)", "weights",
+                      "settings"]  # fmt: skip
+    assert rows[0] == ["1", "10.0", "8.000", "–", "2,000", "r_max=5"]
+    assert rows[2] == ["2", "20.0", "2.000", "2.500", "3,000", "r_max=6"]
+    assert [row[0] for row in rows] == ["1", "4", "2", "3", "0 (untuned)"]
+
+
+def test_the_figure_has_the_units_of_its_axes(tuning):
+    (axes,) = pareto_figure([tuning]).axes
+    assert axes.get_xlabel() == "Validation force MAE (meV/Å)"
+    points = axes.collections[0].get_offsets()
+    assert sorted(map(tuple, points.round(6).tolist())) == sorted(
+        (1000 * error, seconds) for error, seconds in VALUES.values()
+    )
+    front = axes.get_lines()[0]
+    assert front.get_xdata() == pytest.approx([10, 15, 20, 40])
+    assert front.get_ydata() == pytest.approx([8, 7, 2, 1])
+
+
+def test_a_report_has_all_trials_the_best_settings_and_text_alone(tuning, tmp_path):
+    page = write_report([tuning], [{}], tmp_path / "report").read_text(encoding="utf-8")
+    rows = list(csv.DictReader((tmp_path / "report/trials.csv").open()))
+    assert [row["slot"] for row in rows] == [str(n) for n in range(7)]
+    assert [row["on_front"] for row in rows] == [str(n in (1, 2, 3, 4)) for n in range(7)]
+    assert rows[2]["r_max"] == "6.0"
+    assert rows[6]["failure"] == "ran <out> of memory"
+    assert "owner" not in rows[0]
+    best = {file.name: yaml.safe_load(file.read_text()) for file in tmp_path.rglob("*.yaml")}
+    assert best == {
+        "a<b>-most-accurate.yaml": {"slot": 1},
+        "a<b>-fastest.yaml": {"slot": 3},
+        "a<b>-balanced.yaml": {"slot": 2},
+    }
+    assert (tmp_path / "report/pareto.png").read_bytes().startswith(b"\x89PNG")
+    text = page[page.index("<h2>") :]
+    assert "<h2>a&lt;b&gt;</h2>" in text
+    assert "7 trials, 1 failed" in text
+    assert "<li>ran &lt;out&gt; of memory</li>" in text
+    assert "<out>" not in page
+    assert '"x":[10.0,15.0,20.0,40.0]' in page.replace(" ", "")
+
+
+def test_tunings_of_different_errors_are_reported_apart(tuning, tmp_path):
+    other = tuning_in(tmp_path / "other", error="energy MAE (eV/atom)")
+    with pytest.raises(CuliError, match="energy MAE .* and force MAE .*: report them apart"):
+        write_report([tuning, other], [{}, {}], tmp_path / "report")
