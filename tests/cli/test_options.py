@@ -34,7 +34,7 @@ FLAGS = {
     },
     "train": {
         "--variant": ("mlp", "settings.variant"),
-        "--epochs": (1, "settings.epochs"),
+        "--epochs": (1, "epochs"),
         "--batch-size": (3, "settings.batch_size"),
         "--learning-rate": (0.02, "settings.learning_rate"),
         "--r-max": (3.5, "settings.r_max"),

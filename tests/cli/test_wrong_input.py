@@ -83,7 +83,7 @@ def test_setting_with_an_unknown_key_or_an_impossible_value(culi, tmp_path, tiny
     assert_one_line(
         culi("train", tiny_data, "--settings", "s.yaml"), "nearest valid key is 'epochs'"
     )
-    assert_one_line(culi("train", tiny_data, "--r-max", "-1"), "r_max", "greater than 0")
+    assert_one_line(culi("train", tiny_data, "--r-max", "-1"), "r_max", "equal to 1")
     assert_one_line(culi("train", tiny_data, "--variant", "qdl"), "qdl")
     assert not (tmp_path / "run").exists()
 

@@ -295,7 +295,7 @@ def test_label_that_is_not_finite_is_a_failure_with_its_reason(tmp_path, monkeyp
 
 
 RECIPE = {
-    "structures": [{"kind": "bulk", "symbol": "Cu", "strains": [-0.02, 0.0, 0.02]}],
+    "structures": [{"kind": "bulk", "symbol": "Cu", "a": 3.6, "strains": [-0.02, 0.0, 0.02]}],
     "engine": {"name": "cp2k"},
 }
 

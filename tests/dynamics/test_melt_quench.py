@@ -158,16 +158,16 @@ def test_chgnet_killed_at_any_step_goes_on_to_the_last_bit(tmp_path):
     calculator = get_engine("chgnet").calculator()
     schedule = Schedule(hold=600, to=560, rate=2000, hold_time=0.012)  # 6 and 10 steps
     whole = melt_quench(atoms, calculator, schedule, out=tmp_path / "whole", stride=1)
-    calculate, calls = type(calculator).calculate, []
+    calculate, calls = calculator.calculate, []
 
-    def dies(self, *arguments, **options):
+    def dies(*arguments, **options):
         calls.append(1)
         if len(calls) % 5 == 0:  # at steps 3, 6, 9, …, within the force
             raise KeyboardInterrupt
-        calculate(self, *arguments, **options)
+        calculate(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(calculator), "calculate", dies)
+        patch.setattr(calculator, "calculate", dies)
         deaths = 0
         while deaths < 20:
             calculator.reset()

@@ -79,7 +79,7 @@ def test_unknown_data_are_named(here):
 @pytest.mark.timeout(600)
 def test_slab_has_forces_that_are_the_energys_derivative_and_add_up_to_zero(here):
     calculator = get_engine("gpaw", {"cutoff": 400, "kpoint_length": 7}).calculator()
-    slab = fcc100("Cu", (1, 1, 3), a=3.6, vacuum=4)
+    slab = fcc100("Cu", (1, 1, 3), a=3.6, vacuum=5)
     add_adsorbate(slab, "Li", 2.2, "hollow")
     slab.rattle(0.1, seed=1)
     direction = np.random.default_rng(2).normal(size=(4, 3))  # all atoms move, in all directions
