@@ -93,7 +93,8 @@ def file_lock(path: str | os.PathLike[str], *, wait: bool = False) -> Iterator[N
             except OSError as error:
                 if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
                     raise
-                held = SoftFileLock(f"{path}.holder", timeout)
+                # Not at once: a holder that is gone is found out before the second try.
+                held = SoftFileLock(f"{path}.holder", timeout or 1)
                 remedy += f", or remove {held.lock_file} if that process is gone"
                 held.acquire()
         except Timeout:
