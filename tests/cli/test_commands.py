@@ -44,6 +44,23 @@ def test_each_command_has_a_page_with_an_example(culi, command):
     assert f"culi-mlip {command}" in page.stdout.split("Example")[1]
 
 
+def test_help_of_every_command_loads_nothing_heavy():
+    code = """
+import sys, click
+from click.testing import CliRunner
+from culi_mlip.cli import group
+def walk(command, words):
+    done = CliRunner().invoke(group, [*words, "--help"])
+    assert done.exit_code == 0 and "Usage:" in done.output, words
+    for name in getattr(command, "list_commands", lambda _: [])(None):
+        walk(command.get_command(None, name), [*words, name])
+walk(group, [])
+print({"torch", "ase", "numpy", "scipy", "rich", "optuna", "pydantic"} & {*sys.modules})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_importing_nequip_or_the_package_loads_nothing_heavy():
     code = (
         "import sys, culi_mlip, culi_mlip.cli, culi_mlip.models, culi_mlip.devices; "
