@@ -164,7 +164,7 @@ def test_frames_of_tasks_stay_beside_their_start(built):
     starts = {frame.info["uid"]: frame for frame in frames}
     tasks = ("slab-relaxation", "interface-melt-quench")
     moved = [frame for frame in frames if frame.info["kind"] in tasks]
-    assert len(moved) > 7
+    assert len(moved) > 6
     for frame in moved:
         assert np.abs(frame.positions - starts[frame.info["parent"]].positions).max() < 1.5
 
