@@ -209,7 +209,9 @@ ENGINES: Mapping[str, _Registered] = {
         vasp_calculator.check,
     ),
     "emt": _Registered(emt.TITLE, False, emt.EMTSettings, emt.make),
-    "imported": _Registered(imported.TITLE, True, imported.ImportedSettings, imported.make),
+    "imported": _Registered(
+        imported.TITLE, True, imported.ImportedSettings, imported.make, check=imported.check
+    ),
 }
 """Engines by name."""
 

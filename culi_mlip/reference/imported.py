@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from pydantic import Field
 
 from culi_mlip.configuration import Configuration
-from culi_mlip.errors import EngineError
+from culi_mlip.errors import SetupError
 
 TITLE = "{code}"
 
@@ -30,9 +31,13 @@ class ImportedSettings(Configuration):
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
-def make(settings: ImportedSettings) -> NoReturn:
-    """Raise an `EngineError`: the labels are all that there is."""
-    raise EngineError(
-        f"labels of {settings.code} were computed elsewhere: give the name of an engine to compute "
-        "more"
+def check(settings: ImportedSettings, symbols: Iterable[str] = ()) -> NoReturn:
+    """Raise a `SetupError`: the labels that were computed elsewhere are all that there are."""
+    raise SetupError(
+        f"labels of {settings.code} were computed elsewhere: name an engine to compute more"
     )
+
+
+def make(settings: ImportedSettings) -> NoReturn:
+    """Raise a `SetupError`, as `check`."""
+    check(settings)

@@ -11,9 +11,11 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
-from culi_mlip.datasets import Store, import_frames, import_vasp
+from culi_mlip.configuration import parse
+from culi_mlip.datasets import Recipe, Store, build_dataset, import_frames, import_vasp
 from culi_mlip.datasets.frames import LabelKeys
 from culi_mlip.datasets.twins import Twins, same_order
+from culi_mlip.errors import SetupError
 from culi_mlip.reference import VaspSettings, get_engine
 from culi_mlip.reference.vasp_outputs import read_vasp
 from culi_mlip.structures import Entry, rattled, slab
@@ -284,6 +286,18 @@ def test_own_frames_enter_with_the_engine_that_is_named(tmp_path, name):
     assert (again.added, again.known) == (0, 3)
     assert get_engine("imported", store.engines[MINE.digest]["settings"]).digest == MINE.digest
     assert not store.check()
+
+
+def test_no_more_labels_are_computed_of_a_code_that_is_elsewhere(tiny_recipe, tmp_path):
+    """And no structure is marked as failed."""
+    elsewhere = {"name": "imported", "settings": MINE.settings.model_dump()}
+    recipe = parse(Recipe, tiny_recipe.model_dump() | {"engine": elsewhere}, "recipe")
+    with pytest.raises(SetupError, match="labels of FHI-aims were computed elsewhere"):
+        build_dataset(recipe, tmp_path / "data")
+    assert (
+        not list(tmp_path.glob("data/store.db"))
+        or not Store(tmp_path / "data" / "store.db").failures()
+    )
 
 
 def test_labels_under_other_names_need_their_names(tmp_path):
