@@ -43,7 +43,6 @@ RECIPE = {
         {"kind": "interface", "film": "Li", "substrate": "Cu", "pairs": [[[1, 0, 0], [1, 0, 0]]],
          "film_thickness": 4, "substrate_thickness": 4, "vacuum": 10},
     ],
-    "lattice_constants": {"Cu": 3.578, "Li": 3.414},
     "relaxation": {"kinds": ["slab"], "force": 0.02, "keep": "all"},
     "melt_quench": {"kinds": ["interface"], "frames": 5, "hold": 300, "to": 200, "rate": 5000,
                     "hold_time": 0.01, "stride": 1, "distance": 0},
