@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from culi_mlip.datasets.frames import training_frames
 from culi_mlip.devices import check_device
 from culi_mlip.dynamics import energy_drift, run_md
 from culi_mlip.errors import CuliError, ModelError
-from culi_mlip.files import file_lock, read_json, write_json
+from culi_mlip.files import file_lock, read_json, write_json, write_text
 from culi_mlip.models.evaluation import evaluate
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.models.training import learning_curve, train
@@ -110,10 +111,17 @@ def compiled(run: Path, device: str | None) -> Path:
             command, cwd=run, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            reason = (done.stderr.strip() or "it printed nothing").splitlines()[-1]
-            raise ModelError(f"nequip-compile failed on {run} ({reason[:200]})")
+            log = run / "nequip-compile.log"
+            write_text(log, done.stdout + done.stderr)
+            raise ModelError(f"nequip-compile failed ({_reason(done.stderr)[:200]}): see {log}")
         (run / "unfinished.nequip.pt2").replace(target)
     return target
+
+
+def _reason(printed: str) -> str:
+    """The line of a traceback that names the error, also where warnings follow; or the last one."""
+    lines = printed.strip().splitlines() or ["it printed nothing"]
+    return ([line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)] or lines)[-1]
 
 
 def hardware(device: str | None) -> str:

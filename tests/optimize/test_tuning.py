@@ -378,6 +378,16 @@ def test_peak_memory_is_in_megabytes():
     assert 0.9 * used < trial_module._peak_memory("cpu") < 20 * used
 
 
+def test_a_failed_compilation_names_its_error_and_keeps_the_log(monkeypatch, tmp_path):
+    """The line of the traceback's end, whatever warnings are printed after it."""
+    printed = "Traceback (most recent call last):\nRuntimeError: no det\nW det: no c-shim\n"
+    failed = subprocess.CompletedProcess([], 1, stdout="", stderr=printed)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(CuliError, match=r"failed \(RuntimeError: no det\): see .*\.log"):
+        trial_module.compiled(tmp_path, "cpu")
+    assert "no c-shim" in (tmp_path / "nequip-compile.log").read_text()
+
+
 @pytest.mark.parametrize("slope", [3.0, -3.0])
 def test_the_drift_of_a_trial_is_a_size(monkeypatch, tmp_path, slope):
     """Energy that is lost counts as energy that is gained, in meV/atom/ps."""

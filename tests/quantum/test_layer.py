@@ -10,7 +10,6 @@ from culi_mlip.errors import CuliError, ModelError
 from culi_mlip.quantum import Circuit, QDILayer, native
 
 AXES = st.sampled_from("XYZ")
-N_EXAMPLES = 300
 
 circuits = st.builds(
     lambda n_qubits, share, **choices: Circuit(
@@ -54,14 +53,22 @@ def derivatives(outputs, features, weights, seed):
     return [outputs, *first, *second[0], *second[1]]
 
 
-@settings(
-    max_examples=N_EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-    derandomize=True,
-)
-@given(circuit=circuits, seed=st.integers(0, 2**31))
-def test_equals_pennylane_with_first_and_second_derivatives(circuit, seed):
+@pytest.mark.parametrize("n_examples", [60, pytest.param(300, marks=pytest.mark.slow)])
+def test_equals_pennylane_with_first_and_second_derivatives(n_examples):
+    @settings(
+        max_examples=n_examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        derandomize=True,
+    )
+    @given(circuit=circuits, seed=st.integers(0, 2**31))
+    def run(circuit, seed):
+        equals_pennylane(circuit, seed)
+
+    run()
+
+
+def equals_pennylane(circuit, seed):
     torch.manual_seed(seed)
     layer = QDILayer(circuit).double()
     features = torch.randn(2, circuit.n_features, dtype=torch.float64, requires_grad=True)
