@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -149,22 +150,23 @@ class Engine:
         known = lattice_constants.known_lattice_constant(self.name, self.settings, symbol)
         if known:
             return known[0]
-        calculator = self.calculator()
+        with tempfile.TemporaryDirectory() as folder:
+            calculator = self.calculator(folder)
 
-        def energies(cells: Sequence[Atoms]) -> list[float]:
-            found = []
-            for atoms in cells:
-                atoms.calc = calculator
-                try:
-                    found.append(relaxation.computed_labels(atoms)["energy"])
-                except Exception as error:  # a calculator may fail in any way
-                    raise EngineError(
-                        f"engine '{self.name}' did not find the lattice constant of {symbol} "
-                        f"({type(error).__name__}: {error}): give it"
-                    ) from error
-            return found
+            def energies(cells: Sequence[Atoms]) -> list[float]:
+                found = []
+                for atoms in cells:
+                    atoms.calc = calculator
+                    try:
+                        found.append(relaxation.computed_labels(atoms)["energy"])
+                    except Exception as error:  # a calculator may fail in any way
+                        raise EngineError(
+                            f"engine '{self.name}' did not find the lattice constant of {symbol} "
+                            f"({type(error).__name__}: {error}): give it"
+                        ) from error
+                return found
 
-        return lattice_constants.equilibrium(symbol, energies)
+            return lattice_constants.equilibrium(symbol, energies)
 
     @property
     def digest(self) -> str:

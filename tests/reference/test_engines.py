@@ -1,7 +1,10 @@
 """The embedded reference engine: equilibrium, honesty, repeatability."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from ase.calculators.emt import EMT
 from ase.eos import EquationOfState
 
 from culi_mlip.errors import EngineError, RecipeError
@@ -59,6 +62,30 @@ def test_any_ase_calculator_is_an_engine():
     assert get_engine("ase", argon).calculator().parameters["sigma"] == 2.0
     later = get_engine("ase", argon | {"revision": "2"})
     assert len({engine.digest, get_engine("ase", argon).digest, later.digest}) == 3
+
+
+class WritingEMT(EMT):
+    """Leaves a file of each calculation in its folder, as codes do."""
+
+    def __init__(self):
+        super().__init__()
+        self.directory = "scratch"
+
+    def calculate(self, *arguments, **options):
+        super().calculate(*arguments, **options)
+        Path(self.directory).mkdir(exist_ok=True)
+        (Path(self.directory) / "output").touch()
+
+
+def test_a_lattice_constant_leaves_no_files_where_the_user_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    engine = get_engine("ase", {"calculator": f"{__name__}.WritingEMT"})
+    assert engine.lattice_constant("Cu") == pytest.approx(3.59, abs=0.01)
+    assert not list(tmp_path.iterdir())
+    atoms = bulk("Cu")
+    atoms.calc = engine.calculator()
+    atoms.get_potential_energy()
+    assert (tmp_path / "scratch/output").exists()
 
 
 @pytest.mark.parametrize(
