@@ -151,6 +151,7 @@ READERS = {
 
 @pytest.mark.parametrize("name", READERS)
 def test_readers_survive_a_little_damage(samples, tmp_path, name):
+    read_as(tmp_path / name, READERS[name], samples[name])  # sound, it is read
     for seed in range(20):
         check(damaged(samples[name], seed), partial(read_as, tmp_path / name, READERS[name]))
 
@@ -162,7 +163,7 @@ def test_readers_survive_much_damage(samples, tmp_path, name):
 
 
 def command(*arguments):
-    """Run a command in this process; its error is one line and code 2."""
+    """Run a command in this process; its error is one line and code 2, which is returned."""
     out, err = io.StringIO(), io.StringIO()
     caught = pytest.raises(SystemExit)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), caught as end:
@@ -170,6 +171,7 @@ def command(*arguments):
     assert end.value.code in (0, 2), err.getvalue()
     if end.value.code:
         assert err.getvalue().splitlines()[-1].startswith("Error: ")
+    return end.value.code
 
 
 @pytest.mark.slow
@@ -179,31 +181,41 @@ def test_commands_survive_damaged_structures(samples, tmp_path, name):
     path = tmp_path / name
 
     def run(_):
-        command("structures", "show", path, "--out", tmp_path / "sheet.png")
-        command("dataset", "audit", path, "--out", tmp_path / "audit")
+        return (
+            command("structures", "show", path, "--out", tmp_path / "sheet.png"),
+            command("dataset", "audit", path, "--out", tmp_path / "audit"),
+        )
 
+    assert read_as(path, run, samples[name]) == (0, 0)  # sound, it is drawn and audited
     check_many(samples[name], partial(read_as, path, run), 60)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["vasprun.xml", "OUTCAR"])
-def test_labels_of_damaged_outputs_are_finite_or_refused(outputs, tmp_path, name):
+def test_labels_of_damaged_outputs_are_finite_or_refused(real_data, tmp_path, name):
     """Of a real relaxation; what enters the store can be read back, and is finite."""
-    file = outputs / "pymatgen_Li_PBE_relax" / name
+    file = real_data / "vasp" / "pymatgen_Li_PBE_relax" / name
     packed = file.with_name(f"{name}.gz")
     content = gzip.decompress(packed.read_bytes()) if packed.exists() else file.read_bytes()
     (tmp_path / "pbe.yaml").write_text("functional: pbe\n")
 
+    data = tmp_path / "data"
+    accepted = []
+
     def run(path):
-        data = tmp_path / "data"
         shutil.rmtree(data, ignore_errors=True)
-        command("label", "add", data, "--vasprun", path, "--settings", tmp_path / "pbe.yaml")
+        command("label", "add", data, "--vasprun", path, "--as-computed",
+                "--settings", tmp_path / "pbe.yaml")  # fmt: skip
         if (data / "store.db").exists():
             whole_store(data / "store.db")
             assert not Store(data / "store.db").check()
+            accepted.append(path)
 
+    read_as(tmp_path / name, run, content)
+    assert accepted, "the sound file is refused"
     check_many(content, partial(read_as, tmp_path / name, run), 200)
+    assert len(accepted) > 5, "damage that changes little is refused too"
 
 
 @pytest.mark.slow
