@@ -130,7 +130,7 @@ def test_the_learning_curve_is_that_of_the_latest_start(tmp_path):
 @pytest.mark.slow
 def test_two_devices_make_the_steps_that_the_schedule_counts(tmp_path, tiny_data, tiny_settings):
     """Two processes on the CPU; a schedule of fewer steps ends in PyTorch's error."""
-    settings = tiny_settings.model_copy(update={"devices": 2, "batch_size": 2, "variant": "mlp"})
+    settings = tiny_settings.model_copy(update={"devices": 2, "batch_size": 1, "variant": "mlp"})
     run = train(tiny_data, tmp_path / "run", settings, device="cpu").folder
     config = yaml.safe_load((run / "config.yaml").read_text())
     scheduler = config["training_module"]["lr_scheduler"]["scheduler"]
