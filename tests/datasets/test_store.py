@@ -112,3 +112,14 @@ def test_names_that_look_like_numbers_are_names(tmp_path, name):
     assert next(store.frames()).info["trajectory"] == name
     assert not store.check()
     assert store.retry() == 1
+
+
+def test_elements_that_wait_are_those_of_what_is_pending_or_was_left_running(tmp_path):
+    """A run that was killed left some running: its engine must know their elements, too."""
+    store = Store(tmp_path / "store.db")
+    store.add(Entry(bulk(symbol, a=4.0), "bulk") for symbol in ("Cu", "Ag", "Au", "Al"))
+    _, running, failed, done = store.pending()
+    store.start([running, failed, done])
+    store.fail(failed, "did not converge")
+    store.label(done, results(store.entry(done).atoms), get_engine("emt"))
+    assert store.waiting_symbols() == {"Cu", "Ag"}
