@@ -153,3 +153,10 @@ def test_no_slurm_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineError, match="no sbatch here"):
         executors.SlurmExecutor(tmp_path)
+
+
+def test_no_more_jobs_are_queued_than_were_asked_for():
+    """A process has one call running and one waiting; a job runs one."""
+    assert Workers("slurm", number=7).in_flight == 7
+    assert Workers("slurm").in_flight == 100
+    assert Workers("processes", number=7).in_flight == 14
