@@ -14,6 +14,8 @@ from culi_mlip.datasets.computations import Job, attempt
 from culi_mlip.datasets.executors import WorkerError
 from culi_mlip.datasets.labelling import DEATHS
 from culi_mlip.datasets.recipe import MeltQuench, Relaxation
+from culi_mlip.errors import EngineError
+from culi_mlip.files import read_frames
 from culi_mlip.reference import get_engine
 from culi_mlip.structures import Entry, bulk, campaign, slab
 
@@ -137,3 +139,28 @@ def test_worker_that_died_after_it_wrote_more_is_not_counted(tmp_path):
     log.write_text("begun")
     label_pending(store, get_engine("emt"), executor=Mortal())
     assert store.count("done") == 1
+
+
+def test_frames_of_a_melt_quench_say_their_own_step(tmp_path):
+    """That of the trajectory that the run leaves."""
+    quench = MeltQuench(hold=900, to=300, rate=5000, hold_time=0.1, stride=3, distance=0)
+    (label,) = attempt(
+        "emt", "{}", [Job(Entry(bulk("Cu", repeat=(2, 2, 2)), "bulk"), [quench], str(tmp_path))]
+    )
+    trajectory = read_frames(tmp_path / "melt-quench" / "trajectory.extxyz")
+    at = {round(1000 * atoms.info["time_ps"] / 2): atoms for atoms in trajectory}  # of 2 fs
+    assert len(label.frames) >= 3
+    for frame in label.frames:
+        np.testing.assert_allclose(
+            frame.atoms.positions, at[frame.how["step"]].positions, atol=1e-6
+        )
+
+
+def test_a_relaxation_has_as_many_steps_as_it_may(tmp_path):
+    """The first is the structure itself, as VASP counts them."""
+    atoms, engine = slab("Cu", (1, 1, 0), thickness=8, vacuum=8), get_engine("emt")
+    n = len(engine.relax(atoms, tmp_path / "free", force=0.01))
+    assert n > 2
+    assert len(engine.relax(atoms, tmp_path / "enough", force=0.01, steps=n)) == n
+    with pytest.raises(EngineError, match=f"did not reach 0.01 eV/Å in {n - 1} steps"):
+        engine.relax(atoms, tmp_path / "few", force=0.01, steps=n - 1)
