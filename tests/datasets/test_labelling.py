@@ -367,3 +367,34 @@ def test_fixed_atoms_are_part_of_a_jobs_identity():
     fixed.set_constraint(FixAtoms([0]))
     free_job, fixed_job = (Job(Entry(a, "bulk")) for a in (atoms, fixed))
     assert free_job.identity != fixed_job.identity
+
+
+@pytest.mark.parametrize(
+    ("change", "is_another"),
+    [
+        ({"force": 0.01}, True),
+        ({"steps": 50}, True),
+        ({"keep": "all"}, True),
+        ({"expected_steps": 7, "published": 3, "kinds": ("slab", "bulk")}, False),
+    ],
+)
+def test_what_a_relaxation_is_asked_for_is_part_of_a_jobs_identity(change, is_another):
+    """What only says how much work it will be is not."""
+    before, after = (
+        Job(Entry(bulk("Cu"), "slab"), [Relaxation(**options)]).identity
+        for options in ({"kinds": ("slab",)}, {"kinds": ("slab",)} | change)
+    )
+    assert (before != after) == is_another
+
+
+def test_record_of_other_settings_is_not_taken(tmp_path):
+    atoms = rattled(bulk("Cu", repeat=(2, 1, 1)), 0.1, seed=1)
+    energies = []
+    for sigma in (2.0, 2.2):
+        potential = {"calculator": "ase.calculators.lj.LennardJones", "arguments": {"sigma": sigma}}
+        engine = get_engine("ase", potential)
+        (first, *_) = engine.relax(atoms, tmp_path, force=1e9)
+        atoms.calc = engine.calculator()
+        assert first.get_potential_energy() == pytest.approx(atoms.get_potential_energy())
+        energies.append(first.get_potential_energy())
+    assert abs(energies[0] - energies[1]) > 0.1
