@@ -187,3 +187,14 @@ def test_another_split_of_the_recipe_is_made_anew(tmp_path):
     data = build_dataset(recipe(), tmp_path / "d").folder
     card = build_dataset(recipe(split={"val": 0.34, "test": 0.34, "by": "frame"}), data).card
     assert card["frames"] == {"train": 3, "val": 3, "test": 3}
+
+
+def test_force_of_the_card_is_the_root_mean_square_of_all_components(store, tmp_path):
+    rng = np.random.default_rng(0)
+    frames = [labelled(crystal(5 + 0.01 * i, n=1 + i % 3), -1.0) for i in range(12)]
+    for entry in frames:
+        entry.results["forces"] = rng.normal(0, 1, (len(entry.atoms), 3))
+    store.add(frames, get_engine("emt"))
+    card = export_parts(tmp_path, split=Split(val=0.2, test=0.2), seed=0).card
+    components = np.concatenate([np.ravel(entry.results["forces"]) for entry in frames])
+    assert card["force_rms"] == pytest.approx(np.sqrt(np.mean(components**2)), rel=1e-9)
