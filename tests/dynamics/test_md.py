@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from types import SimpleNamespace
 
 import ase.io
 import numpy as np
@@ -12,6 +13,7 @@ from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms, Hookean
 
 from culi_mlip.dynamics import energy_drift, height_profile, lost_atoms, run_md
+from culi_mlip.dynamics.limits import Limits
 from culi_mlip.errors import CuliError, EngineError
 from culi_mlip.files import read_frames
 from culi_mlip.structures import bulk, slab
@@ -127,6 +129,25 @@ def test_energy_that_is_not_conserved_ends_the_run(tmp_path):
     with pytest.raises(CuliError, match="conserved energy has changed .* up to step"):
         run_md(CELL, Leaking(), temperature=300, time=1, out=tmp_path, ensemble="nve")
     assert len(read_frames(tmp_path / "trajectory.extxyz")) >= 1
+
+
+@pytest.mark.parametrize(("time", "is_slow"), [(1.0, False), (4.0, True)])
+def test_a_slow_drift_does_not_end_a_long_run(time, is_slow):
+    """0.04 eV/atom, more than all heat at 30 K: in 1 ps too much, in 4 ps a fair drift."""
+    dynamics = SimpleNamespace(atoms=CELL, nsteps=1, get_time=lambda: 1000 * time * units.fs)
+    limits = Limits(
+        SimpleNamespace(
+            dynamics=dynamics, n_degrees=9, temperature=30.0, stride=1, files=["trajectory"],
+            energies=lambda: (0.0, 0.0, 7.0 + 0.04 * len(CELL)),
+        ),
+        30.0,
+    )  # fmt: skip
+    limits._first = 7.0
+    if is_slow:
+        limits.check_conservation()
+    else:
+        with pytest.raises(CuliError, match=r"conserved energy has changed by \+0.16 eV"):
+            limits.check_conservation()
 
 
 class Jumping(LennardJones):

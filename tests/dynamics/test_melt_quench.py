@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 from ase import units
+from ase.build import molecule
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.md.nose_hoover_chain import NoseHooverChainNVT
 
 from culi_mlip.dynamics import Schedule, choose_frames, energy_drift, melt_quench
 from culi_mlip.dynamics.melt_quench import correlation_length
+from culi_mlip.dynamics.records import read_log, write_steps
 from culi_mlip.dynamics.thermostats import NoseHoover
 from culi_mlip.dynamics.velocities import with_velocities
 from culi_mlip.errors import CuliError
@@ -38,6 +41,30 @@ def test_chain_is_ases_at_constant_temperature():
     chain._thermostat._Q[0] *= 107 / 108
     chain.run(20)
     np.testing.assert_allclose(ours.positions, theirs.positions, atol=1e-12)
+
+
+def test_friction_stays_where_the_temperature_jumps():
+    """Masses and momenta of the chain follow the temperature: heat goes on as it went."""
+    atoms = with_velocities(_copper(), 300, np.random.default_rng(0))
+    dynamics = NoseHoover(atoms, 2 * units.fs, lambda n: 300 if n < 20 else 100, 40 * units.fs)
+    dynamics.run(20)
+    mass, friction = dynamics.chain._Q.copy(), dynamics.chain._p_eta / dynamics.chain._Q
+    assert np.abs(friction).min() > 0
+    dynamics._exchange = lambda: None
+    dynamics.run(1)
+    np.testing.assert_allclose(dynamics.chain._Q, mass / 3)
+    np.testing.assert_allclose(dynamics.chain._p_eta / dynamics.chain._Q, friction)
+
+
+def test_an_engine_repeats_a_cluster_and_stops_no_rotation(tmp_path):
+    """As VASP counts: 3N − 3 degrees of freedom, whatever the structure's own periodicity."""
+    cluster = molecule("CH4", vacuum=5.0)
+    cluster.calc = SinglePointCalculator(cluster, energy=-1.0, forces=np.zeros((5, 3)))
+    cluster.info = {"kinetic": 0.2, "conserved": -0.8}
+    write_steps(tmp_path, [cluster] * 3, timestep=2.0, stride=2)
+    log = read_log(tmp_path / "log.csv")
+    assert log["temperature_K"] == pytest.approx([2 * 0.2 / (12 * units.kB)] * 2)
+    assert log["time_ps"].tolist() == [0, 0.004]
 
 
 def _copper():

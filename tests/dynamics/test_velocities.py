@@ -41,6 +41,7 @@ ALL = [0, 1, 2, 3]
         ([FixedLine(ALL, (0, 1, 0))], 4 - 1),
         ([FixedPlane([0], (0, 0, 1)), FixAtoms([1, 2, 3])], 2),
         ([FixCom()], 12 - 3),
+        ([FixCartesian(ALL, mask=(False, False, True)), FixCom()], 8 - 2),
         ([FixBondLengths([(0, 1), (1, 2)])], 12 - 2 - 3),
         ([FixBondLengths([(0, 1)]), FixAtoms([2, 3])], 6 - 1),
         ([FixedMode(np.eye(12)[0] - np.eye(12)[3])], 12 - 1 - 3),
