@@ -91,6 +91,15 @@ def test_masks_are_a_column_that_ase_reads(tmp_path):
         assert not last.info.keys() - {"time_ps"}
 
 
+def test_constraints_of_columns_and_others_are_read_together(tmp_path):
+    atoms = CELL.copy()
+    atoms.set_constraint([FixAtoms([3]), FixedPlane([0], (1, 1, 0))])
+    result = run_md(atoms, EMT(), temperature=300, time=0.01, out=tmp_path)
+    columns, other = read_frames(result.final)[0].constraints
+    assert (columns.index.tolist(), other.index.tolist()) == ([3], [0])
+    assert other.todict()["name"] == "FixedPlane"
+
+
 def test_other_keys_in_the_place_of_constraints_are_named(tmp_path):
     atoms = CELL.copy()
     atoms.info["ase_constraints"] = "none"
