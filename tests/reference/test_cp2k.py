@@ -5,11 +5,12 @@ import shutil
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.calculators.cp2k import CP2K
 
 from culi_mlip.datasets.computations import Job, Label, attempt
 from culi_mlip.errors import EngineError
 from culi_mlip.reference import Cp2kSettings, get_engine
-from culi_mlip.reference.cp2k import input_text
+from culi_mlip.reference.cp2k import StructureCp2k, input_text
 from culi_mlip.reference.relaxation import computed_labels
 from culi_mlip.structures import Entry, slab
 from tests.conftest import need
@@ -64,6 +65,30 @@ def test_forces_of_coarse_grids_are_no_label(here):
     atoms.calc = engine.calculator()
     with pytest.raises(EngineError, match="do not add up to zero, but to .* eV/Å an atom"):
         atoms.get_potential_energy()
+
+
+@pytest.mark.parametrize(("force", "is_label"), [(0.019, True), (0.021, False)])
+def test_net_force_is_that_of_an_atom(tmp_path, monkeypatch, force, is_label):
+    """The sum of all forces over the number of atoms: large cells are not refused for it."""
+    atoms = bulk("Li", "bcc", a=3.44, cubic=True) * (2, 2, 2)
+
+    def begun(calculator, **options):
+        calculator._directory, calculator._shell = options["directory"], None
+        calculator.parameters = {}
+
+    def calculated(calculator, *arguments):
+        calculator.results = {"forces": np.full((len(atoms), 3), [0, force, 0])}
+        (tmp_path / "cp2k.out").touch()
+
+    monkeypatch.setattr(CP2K, "__init__", begun)
+    monkeypatch.setattr(CP2K, "command", "cp2k")
+    monkeypatch.setattr(CP2K, "calculate", calculated)
+    calculator = StructureCp2k(Cp2kSettings(), folder=str(tmp_path))
+    if is_label:
+        calculator.calculate(atoms)
+    else:
+        with pytest.raises(EngineError, match="to 0.021 eV/Å an atom"):
+            calculator.calculate(atoms)
 
 
 def test_input_follows_the_structure():

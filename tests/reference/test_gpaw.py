@@ -1,7 +1,9 @@
 """GPAW really runs, where it is installed: crystals and a slab by r2SCAN."""
 
+import re
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
@@ -94,6 +96,21 @@ def test_slab_has_forces_that_are_the_energys_derivative_and_add_up_to_zero(here
     slope = (high["energy"] - low["energy"]) / 0.02
     assert -(found["forces"] * direction).sum() == pytest.approx(slope, rel=0.01)
     np.testing.assert_allclose(found["forces"].mean(axis=0), 0, atol=0.005)
+
+
+def test_label_is_the_free_energy(here):
+    """As GPAW prints it; forces are not the derivatives of the one without smearing."""
+    lithium = bulk("Li", "bcc", a=3.44)
+    settings = {"kpoint_length": 7, "cutoff": 300, "width": 0.3}
+    lithium.calc = get_engine("gpaw", settings).calculator("gpaw")
+    energy = computed_labels(lithium)["energy"]
+    text = Path("gpaw/gpaw.txt").read_text()
+    free, other = (
+        float(re.findall(rf"{name}: +(-?[.\d]+)", text)[-1])
+        for name in ("Free energy", "Extrapolated")
+    )
+    assert energy == pytest.approx(free, abs=1e-5)
+    assert abs(free - other) > 0.01
 
 
 def test_unconverged_electrons_are_no_label(here):
