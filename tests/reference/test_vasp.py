@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.calculators.calculator import CalculationFailed
 from ase.constraints import FixAtoms
@@ -68,6 +69,9 @@ def test_meshes():
     assert kpoint_mesh(slab()) == (13, 13, 1)
     assert vacuum_axes(slab()) == [2]
     assert vacuum_axes(bulk("Cu", a=3.58)) == []
+    leaning = Atoms("Li", cell=[[3, 0, 0], [0, 3, 0], [30, 0, 3]], pbc=True)  # simple cubic
+    assert kpoint_mesh(leaning) == (11, 11, 2)
+    assert vacuum_axes(leaning) == []
 
 
 def test_labels_do_not_depend_on_how_the_machine_is_used():

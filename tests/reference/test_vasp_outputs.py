@@ -286,6 +286,18 @@ def test_tags_that_only_the_users_input_shows_count(tmp_path, tag):
         accepted_frames(read_vasp(file), PAPER)
 
 
+def test_what_vasp_took_counts_and_not_what_it_was_given(tmp_path):
+    """A width that it replaced, as for another kind of smearing."""
+    (tmp_path / "vasprun.xml").write_text(vasprun(lithium(1), given='<i name="SIGMA"> 0.05</i>'))
+    head = " INCAR:\n   SIGMA = 0.05\n"
+    text = outcar(lithium(1))
+    (tmp_path / "OUTCAR").write_text(text.replace("   PREC  ", head + "   PREC  ", 1))
+    for name in WRITERS:
+        run = read_vasp(tmp_path / name)
+        assert run.inputs.tag("SIGMA") == 0.1
+        assert len(accepted_frames(run, PAPER)) == 1
+
+
 @pytest.mark.parametrize(
     ("head", "words"),
     [
@@ -351,9 +363,10 @@ def test_joined_outcars_give_the_steps_of_all(tmp_path):
     run = read_vasp(file)
     assert len(run.frames) == 4
     np.testing.assert_allclose(run.frames[2].positions, lithium(1, seed=1)[0].positions, atol=1e-5)
-    file.write_text(first + outcar(lithium(1), {"ISMEAR": "0"}))
-    with pytest.raises(LabelError, match="joins runs of different settings"):
-        read_vasp(file)
+    for other in (outcar(lithium(1), {"ISMEAR": "0"}), outcar(lithium(1), mesh=(3, 3, 3))):
+        file.write_text(first + other)
+        with pytest.raises(LabelError, match="joins runs of different settings"):
+            read_vasp(file)
 
 
 @pytest.mark.parametrize(("pack", "suffix"), [(gzip, "gz"), (bz2, "bz2"), (lzma, "xz")])
