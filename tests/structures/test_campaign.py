@@ -17,6 +17,7 @@ from culi_mlip.structures import (
     adatoms,
     campaign,
     first_match,
+    interface,
     join,
     li_on_cu,
     rattled,
@@ -157,6 +158,46 @@ def test_a_dataset_recipe_is_a_campaign_too_and_a_misspelt_key_is_not(tmp_path):
         list(campaign(recipe))
     recipe.write_text(recipe.read_text().replace("sede: 1", "engine: {name: chgnet}"))
     assert len(list(campaign(recipe))) == 1
+
+
+@pytest.mark.parametrize("arrangement", ["random", "island"])
+def test_adlayers_of_a_recipe_are_arranged_as_it_says(arrangement):
+    """In the recipe's own seed, a third of a layer by hand."""
+    part = ADLAYER | {"millers": [[1, 1, 1]], "coverages": [0.3], "arrangement": arrangement}
+    part |= {"repeat": [4, 4, 1], "a": 3.6}
+    (entry,) = campaign(parse(Campaign, {"structures": [part]}, "test"))
+    base = slab("Cu", (1, 1, 1), a=3.6, thickness=5)
+    options = {"repeat": (4, 4, 1), "seed": entry.how["seed"], "arrangement": arrangement}
+    by_hand = li_on_cu(base, 0.3, **options)
+    np.testing.assert_allclose(entry.atoms.positions, by_hand.positions, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_area": 30},
+        {"area_tolerance": 0.02},
+        {"length_tolerance": 0.02},
+        {"angle_tolerance": 0.001},
+    ],
+    ids=str,
+)
+def test_interfaces_of_a_recipe_are_within_its_limits(limits):
+    """Those that `interface` gives, or none where it gives none."""
+    part = {"kind": "interface", "film": "Li", "substrate": "Cu", "film_thickness": 5,
+            "substrate_thickness": 5, "pairs": [[[1, 1, 0], [1, 1, 1]]]}  # fmt: skip
+    options = {"film_thickness": 5, "substrate_thickness": 5}
+    loose = interface("Li", (1, 1, 0), "Cu", (1, 1, 1), **options)
+    try:
+        by_hand = interface("Li", (1, 1, 0), "Cu", (1, 1, 1), **options, **limits)
+    except StructureError:
+        with pytest.raises(StructureError, match="no match"):
+            list(campaign(parse(Campaign, {"structures": [part | limits]}, "test")))
+        return
+    assert len(by_hand) != len(loose), "the limit matters"
+    (entry,) = campaign(parse(Campaign, {"structures": [part | limits]}, "test"))
+    assert len(entry.atoms) == len(by_hand)
+    np.testing.assert_allclose(entry.atoms.positions, by_hand.positions, atol=1e-8)
 
 
 def test_other_metals_need_their_lattice_constant():
