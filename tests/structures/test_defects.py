@@ -61,6 +61,19 @@ def test_a_number_of_cells_keeps_the_vacancy_farthest_from_its_images():
     assert apart["roundest"] > 1.5 * apart["paper"]
 
 
+@pytest.mark.parametrize("miller", distinct_millers(3), ids=str)
+@pytest.mark.parametrize("symbol", ["Cu", "Li"])
+def test_the_outermost_atom_of_a_class_is_missing(symbol, miller):
+    """Of the atoms of the upper half with as few neighbours, the highest."""
+    base = slab(symbol, miller, free_layers=None)
+    z, neighbours = base.positions[:, 2], coordination(base)
+    for structure in surface_vacancies(base, repeat=(2, 2, 1)):
+        whole, left = np.bincount(base.arrays["layer"]) * 4, structure.arrays["layer"]
+        (layer,) = np.flatnonzero(whole - np.bincount(left, minlength=len(whole)))
+        members = (neighbours == structure.info["coordination"]) & (z > z.mean())
+        assert z[base.arrays["layer"] == layer].max() == pytest.approx(z[members].max())
+
+
 def test_constraints_are_kept():
     base = slab("Cu", (1, 1, 1))
     structure = surface_vacancies(base)[0]

@@ -51,6 +51,8 @@ def assert_within(match, film, substrate, area, length, angle):
     assert relative(u, p) <= length + 1e-6
     assert relative(v, q) <= length + 1e-6
     assert relative(alpha, beta) <= angle + 1e-6
+    told = [relative(*areas), max(relative(u, p), relative(v, q)), relative(alpha, beta)]
+    assert match.mismatch == pytest.approx(told, abs=1e-9)
     # Principal strains are the singular values of the map of one cell to the other.
     stretch = np.linalg.svd(np.linalg.solve(f, s), compute_uv=False)
     np.testing.assert_allclose(
