@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from culi_mlip.models.evaluation import Errors
+from culi_mlip.models.noise import NoiseErrors, PowerLaw
+from culi_mlip.quantum.analysis import Fisher
+from culi_mlip.report.circuits import fisher_figure, noise_figure
 from culi_mlip.report.figures import (
     contact_sheet,
     heights,
@@ -144,3 +148,31 @@ def test_snapshots_have_a_side_and_a_top_view_each(structures):
     figure = snapshots({"start": structures[2], "end": structures[2]})
     assert [axes.get_title() for axes in figure.axes] == ["start", "end", "", ""]
     assert all(len(axes.collections) == 1 for axes in figure.axes)
+
+
+def test_shares_of_the_fisher_spectrum_are_percent():
+    eigenvalues = np.array([[0.0, 0.5, 2.0], [0.0, 0.0, 4.0]])
+    result = Fisher(eigenvalues, np.eye(3), np.array([2, 1]), 0.5, 0.1)
+    spectrum, _, plateau, *_ = fisher_figure(result, {1: 4.0, 2: 7.5}).axes
+    assert spectrum.get_ylabel() == "share (%)"
+    assert sum(bar.get_height() for bar in spectrum.patches) == pytest.approx(100)
+    assert max(bar.get_height() for bar in spectrum.patches) == pytest.approx(100 * 3 / 6)
+    assert plateau.get_lines()[0].get_xydata().tolist() == [[1, 4.0], [2, 7.5]]
+
+
+def test_noise_is_drawn_beside_the_models_own_error_in_thousandths():
+    rows = [NoiseErrors(100, 0.0, 0.002, 0.03), NoiseErrors(1000, 0.0, 0.001, 0.01)]
+    own = Errors("all", 2, 0.004, 0.0, 0.05, 0.0, None)
+    laws = {"force_by_shots": PowerLaw(0.3, -0.5), "energy_by_shots": None}
+    shots, depolarising = noise_figure(rows, laws, own).axes
+    drawn = {
+        line.get_label(): line.get_ydata() for line in shots.get_lines() if line.get_marker() == "o"
+    }
+    assert drawn["energy (meV/atom)"] == pytest.approx([2, 1])
+    assert drawn["force (meV/Å), exponent -0.50"] == pytest.approx([30, 10])
+    for axes in (shots, depolarising):
+        dotted = [line.get_ydata()[0] for line in axes.get_lines() if line.get_linestyle() == ":"]
+        assert dotted == pytest.approx([50, 4])
+    (law,) = [line for line in shots.get_lines() if line.get_linestyle() == "-"
+              and line.get_marker() == "None"]  # fmt: skip
+    assert law.get_ydata() == pytest.approx([1000 * 0.3 * n**-0.5 for n in (100, 1000)])

@@ -27,7 +27,8 @@ VALUES = {  # by slot: error in eV/Å, seconds
 def tuning_in(folder, name="a<b>", error="force MAE (eV/Å)"):
     study = optuna.create_study(directions=["minimize"] * 2, study_name=name)
     study.set_metric_names([error, "inference time (s)"])
-    trials = []
+    lost = create_trial(state=TrialState.FAIL, user_attrs={"slot": 1})
+    study.add_trial(lost)  # was interrupted and made again: numbers are not slots
     for slot, values in VALUES.items():
         trial = create_trial(
             state=TrialState.COMPLETE,
@@ -42,7 +43,7 @@ def tuning_in(folder, name="a<b>", error="force MAE (eV/Å)"):
         state=TrialState.FAIL, user_attrs={"slot": 6, "failure": "ran <out> of memory"}
     )
     study.add_trial(failed)
-    trials = study.get_trials()
+    trials = study.get_trials()[1:]
     tuning = Tuning(folder, study, 7, trials)
     for trial in trials:
         job = trial_folder(folder, trial) / "job.json"
