@@ -3,10 +3,24 @@
 import json
 
 import pytest
+from click.testing import CliRunner
 
+from culi_mlip.cli import group
+from culi_mlip.datasets.frames import training_frames
+from culi_mlip.files import write_frames
+from culi_mlip.models import noise
+from culi_mlip.models.noise import NoiseErrors
+from culi_mlip.quantum import Circuit
+from culi_mlip.quantum.analysis import fisher
 from tests.cli.test_wrong_input import assert_one_line
 
 PNG = b"\x89PNG"
+
+
+def run(*arguments):
+    """A command in this process."""
+    done = CliRunner().invoke(group, [*map(str, arguments)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize(
@@ -54,6 +68,16 @@ def test_every_option_reaches_the_circuit(culi, tmp_path):
     assert content["gates"][0] == {"name": "RY", "wires": [0], "weight": 0, "feature": None}
 
 
+def test_near_zero_is_told_for_all_inputs_and_for_one(tmp_path):
+    options = ["--draws", 4, "--qubits", 2, "--features", 1, "--depth", 1, "--seed", 5]
+    run("circuit", "fisher", *options, "--out", tmp_path)
+    content = json.loads((tmp_path / "fisher.json").read_text())
+    circuit = Circuit(n_qubits=2, n_features=1, depth=1)
+    for key, inputs in (("near_zero", 100), ("near_zero_single_input", 1)):
+        assert content[key] == fisher(circuit, draws=4, inputs=inputs, seed=5).near_zero
+    assert content["near_zero"] != content["near_zero_single_input"]
+
+
 def test_the_papers_numbers_stand_beside_the_papers_circuit_only(culi):
     assert "24 of 24" in culi("circuit", "zx").stdout
     done = culi("circuit", "zx", "--depth", 2)
@@ -85,6 +109,23 @@ def test_noise_of_a_trained_model(culi, tmp_path, trained, tiny_data):
     assert line.split()[-2:] == [
         f"{1000 * row['force_mae']:.2f}", f"{1000 * row['energy_mae']:.3f}"
     ]  # fmt: skip
+
+
+def test_frames_of_the_noise_are_evenly_spaced(tmp_path, monkeypatch, trained, tiny_data):
+    """Of three frames at most two: the first and the last."""
+    frames = training_frames(tiny_data / "train.extxyz")[:3]
+    write_frames(tmp_path / "three.extxyz", frames)
+    measured = []
+
+    def noise_errors(chosen, *arguments, **options):
+        measured.extend(chosen)
+        return [NoiseErrors(10, 0.0, 0.001, 0.01)]
+
+    monkeypatch.setattr(noise, "noise_errors", noise_errors)
+    few = ["--shots", 10, "--max-frames", 2, "--out", tmp_path]
+    run("circuit", "noise", trained["qdi"], tmp_path / "three.extxyz", *few)
+    expected = [frames[n].get_potential_energy() for n in (0, 2)]
+    assert [atoms.get_potential_energy() for atoms in measured] == pytest.approx(expected)
 
 
 def test_noise_that_cannot_be_measured_is_one_line(culi, trained, tiny_data):

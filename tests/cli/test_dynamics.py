@@ -1,5 +1,7 @@
 """md and melt-quench as commands: options, constraints, refusals in one sentence."""
 
+import re
+
 import ase.io
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from click.testing import CliRunner
 
 from culi_mlip.cli.md import command as md
 from culi_mlip.cli.melt_quench import command as melt_quench
+from culi_mlip.dynamics.records import read_log
 from culi_mlip.errors import CuliError
 from culi_mlip.files import read_frames
 from culi_mlip.structures import bulk
@@ -101,3 +104,31 @@ def test_md_options_are_recorded_and_longer_times_continue(tmp_path, trained):
         assert int(last.split(",")[0]) == steps
     first = (tmp_path / "md" / "log.csv").read_text().splitlines()[1]
     assert float(first.split(",")[2]) == pytest.approx(250)
+
+
+def test_drift_of_a_thermostatted_run_is_that_of_what_it_conserves(tmp_path, trained):
+    """The total energy follows the thermostat."""
+    ase.io.write(tmp_path / "cell.xyz", bulk("Cu", cubic=True), format="extxyz")
+    options = ["--model", trained["allegro"], "--time", "0.04", "--stride", "2", "--device", "cpu"]
+    output = run(md, tmp_path / "cell.xyz", *options, "--out", tmp_path / "md")
+    log = read_log(tmp_path / "md" / "log.csv")
+    slopes = {k: np.polyfit(log["time_ps"], log[k], 1)[0] / 4 for k in ("conserved_eV", "total_eV")}
+    (told,) = re.findall(r"conserved energy ([-+.\d]+) meV/atom/ps", output)
+    assert float(told) == pytest.approx(1000 * slopes["conserved_eV"], abs=1e-3)
+    assert abs(slopes["total_eV"] - slopes["conserved_eV"]) > 1e-3
+    late = log["temperature_K"][len(log["step"]) // 2 :]
+    assert f"temperature of the second half {late.mean():.0f} K" in output
+
+
+def test_what_is_said_of_a_hold_is_not_of_the_quench(tmp_path):
+    ase.io.write(tmp_path / "cell.xyz", bulk("Cu", cubic=True), format="extxyz")
+    options = ["--engine", "emt", "--hold", "600", "--hold-time", "0.1", "--to", "10"]
+    output = run(
+        melt_quench, tmp_path / "cell.xyz", *options, "--rate", "5000", "--out", tmp_path / "out"
+    )
+    log = read_log(tmp_path / "out" / "log.csv")
+    held = log["time_ps"] <= 0.1 + 1e-9
+    assert f"temperature of the hold {log['temperature_K'][held].mean():.0f} K" in output
+    slope = np.polyfit(log["time_ps"][held], log["conserved_eV"][held], 1)[0] / 4
+    (told,) = re.findall(r"conserved energy ([-+.\d]+) meV/atom/ps", output)
+    assert float(told) == pytest.approx(1000 * slope, abs=1e-3)

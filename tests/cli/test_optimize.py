@@ -3,6 +3,7 @@
 import pytest
 
 from culi_mlip.cli import main
+from culi_mlip.datasets.frames import LabelKeys
 from culi_mlip.optimize import tuning
 from culi_mlip.optimize.recipe import Measurement
 
@@ -76,6 +77,12 @@ def test_places_recipes_and_epochs(asked, tmp_path):
     found = asked("somewhere", "--recipe", str(recipe))
     assert list(found["space"].parameters) == ["readout_width"]
     assert found["settings"].l_max == 2
+
+
+def test_names_of_labels(asked):
+    names = ["--energy-key", "e", "--forces-key", "f", "--stress-key", "none"]
+    assert asked("somewhere", *names)["keys"] == LabelKeys("e", "f", "none")
+    assert asked("somewhere")["keys"] == LabelKeys()
 
 
 @pytest.mark.parametrize(
