@@ -85,6 +85,17 @@ def test_loading_and_evaluating_a_model_changes_no_global_setting(trained, fresh
         assert evaluated[name] == value, name
 
 
+@pytest.mark.parametrize("was_set", [False, True])
+def test_nequips_settings_are_held_while_a_model_loads(fresh, monkeypatch, was_set):
+    """Whatever the program made of them, also where nequip had set them before."""
+    monkeypatch.setattr(global_state, "_GLOBAL_STATE_INITIALIZED", was_set)
+    with loading():
+        assert torch.get_default_dtype() == torch.float64
+        assert e3nn.get_optimization_defaults()["optimize_einsums"]
+        assert torch._dynamo.config.capture_scalar_outputs
+    assert torch.get_default_dtype() == torch.float32
+
+
 @pytest.fixture
 def unusual_precision():
     """A program's own choice of precision, which is not PyTorch's default."""
@@ -114,6 +125,17 @@ def test_settings_are_put_back_after_an_error():
     with pytest.raises(ZeroDivisionError), loading():
         assert 1 / 0
     assert (torch.get_default_dtype(), dict(os.environ), list(warnings.filters)) == before
+
+
+def test_environment_is_put_back(monkeypatch):
+    """What was added, changed or removed meanwhile."""
+    monkeypatch.setenv("CULI_TEST_CHANGED", "before")
+    monkeypatch.setenv("CULI_TEST_REMOVED", "before")
+    before = dict(os.environ)
+    with loading():
+        os.environ |= {"CULI_TEST_ADDED": "new", "CULI_TEST_CHANGED": "after"}
+        del os.environ["CULI_TEST_REMOVED"]
+    assert dict(os.environ) == before
 
 
 def test_a_program_in_single_precision_gets_the_same_forces(trained):
