@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from itertools import product
+from itertools import groupby, product
 
 import numpy as np
 from ase import Atoms
@@ -55,6 +55,12 @@ def lithium(n=3, seed=0):
     return frames
 
 
+def species(atoms, titles):
+    """Species of a structure and their atoms, one species for each potential."""
+    groups = [(symbol, len(list(group))) for symbol, group in groupby(atoms.symbols)]
+    return groups if len(groups) == len(titles) else list(Counter(atoms.symbols).items())
+
+
 def irreducible(mesh, shift=0.0):
     """Points of a mesh and how often each counts, k and −k being the same."""
     points = Counter()
@@ -78,8 +84,8 @@ def outcar(
 ):
     """Text of an OUTCAR."""
     tags = {**PAPER, **dict(tags)}
-    symbols = list(dict.fromkeys(frames[0].get_chemical_symbols()))
-    numbers = "  ".join(str(list(frames[0].symbols).count(s)) for s in symbols)
+    symbols, counts = zip(*species(frames[0], titles), strict=True)
+    numbers = "  ".join(map(str, counts))
     points = irreducible(mesh, shift)
     total = sum(n for _, n in points)
     lines = [" vasp.6.4.3 19Mar24 (build x) complex", "  ", " executed on LinuxIFC date 2025.01.01"]
@@ -157,7 +163,8 @@ def vasprun(
     points = irreducible(mesh, shift)
     total = sum(n for _, n in points)
     symbols = list(frames[0].symbols)
-    kinds = list(dict.fromkeys(symbols))
+    kinds = species(frames[0], titles)
+    kind_of = [n for n, (_, count) in enumerate(kinds, 1) for _ in range(count)]
     generation = (
         f'<generation param="Gamma"><v type="int" name="divisions">'
         f"{' '.join(map(str, mesh))}</v></generation>"
@@ -175,10 +182,10 @@ def vasprun(
     lines += ["</separator>", further, "</parameters>", "<atominfo>"]
     lines += [f"<atoms>{len(symbols)}</atoms>", f"<types>{len(kinds)}</types>"]
     lines += ['<array name="atoms"><set>']
-    lines += [f"<rc><c>{s}</c><c>{kinds.index(s) + 1}</c></rc>" for s in symbols]
+    lines += [f"<rc><c>{s}</c><c>{n}</c></rc>" for s, n in zip(symbols, kind_of, strict=True)]
     lines += ["</set></array>", '<array name="atomtypes"><set>']
-    for symbol, title in zip(kinds, titles, strict=True):
-        cells = (symbols.count(symbol), symbol, 7.0, VALENCE[symbol], f"  {title}   ")
+    for (symbol, count), title in zip(kinds, titles, strict=True):
+        cells = (count, symbol, 7.0, VALENCE[symbol], f"  {title}   ")
         lines.append(f"<rc>{''.join(f'<c>{cell}</c>' for cell in cells)}</rc>")
     lines += ["</set></array>", "</atominfo>", _structure(frames[0], ' name="initialpos"')]
     for step, atoms in enumerate(frames):

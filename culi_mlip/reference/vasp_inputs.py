@@ -26,6 +26,11 @@ OFF: Mapping[str, Tag] = {
     "IVDW": 0.0,  # van der Waals corrections: D2, D3, Tkatchenko-Scheffler, …
     "LVDW": False,  # D2 before VASP 5.2.12
     "LUSE_VDW": False,  # van der Waals functionals
+    **dict.fromkeys(("ALDAX", "ALDAC", "AGGAX", "AGGAC", "AMGGAX", "AMGGAC"), 1.0),  # shares
+    "GGA_COMPAT": True,  # gradients along the cell vectors
+    "LMODELHF": False,
+    "LTHOMAS": False,
+    "I_CONSTRAINED_M": 0.0,  # moments held by a penalty
     "LSORBIT": False,
     "LNONCOLLINEAR": False,
     "LSOL": False,  # implicit solvent
@@ -53,11 +58,28 @@ SHOWN: Mapping[str, type] = {
 BESIDE: Mapping[str, Sequence[str]] = {
     "LHFCALC": ("AEXX", "HFSCREEN"),
     "LDAU": ("LDAUTYPE", "LDAUL", "LDAUU", "LDAUJ"),
+    "IVDW": (
+        "VDW_S6",
+        "VDW_S8",
+        "VDW_A1",
+        "VDW_A2",
+        "VDW_SR",
+        "VDW_SR8",
+        "VDW_D",
+        "VDW_C6",
+        "VDW_R0",
+        "VDW_RADIUS",
+        "VDW_CNRADIUS",
+    ),
     "ISPIN": ("NUPDOWN",),
-    "LUSE_VDW": ("ZAB_VDW", "BPARAM"),
+    "LUSE_VDW": ("ZAB_VDW", "BPARAM", "CPARAM", "PARAM1", "PARAM2"),
+    "I_CONSTRAINED_M": ("LAMBDA", "M_CONSTR"),
     "LSOL": ("EB_K", "TAU"),
 }
 """Tags that say how, where another one is set."""
+
+PER_POTENTIAL = ("LDAUL", "LDAUU", "LDAUJ", "VDW_C6", "VDW_R0")
+"""Tags of `BESIDE` that have a value for each potential, in their order."""
 
 UNFIT: Mapping[str, Tag] = {"ML_LMLFF": False, "PSTRESS": 0.0, "SCALEE": 1.0}
 """Tags whose steps are no labels of DFT, whatever the settings, and what VASP takes by default."""
@@ -75,12 +97,13 @@ LABEL_TAGS = (
 _FITS: Mapping[str, re.Pattern[str]] = {
     "ICHARG": re.compile("-?[0-9]"),  # from 10 on the density is kept
     "IALGO": re.compile("8|[3-6][0-9]"),  # below and above, the bands are computed once or not
+    "VCA": re.compile(r"(1(\.0*)?\s*)+"),  # below 1 an atom is a share of one
     "ALGO": re.compile("(?i)n(?!o[nt])[a-z]*|[vfcad](?!cfdt|hi)[a-z]*"),
 }
-"""Values of the tags by which the electrons are self-consistent in the functional's energy."""
+"""Values of the tags by which the electrons are self-consistent in the energy of whole atoms."""
 
 _GGA = {"PE": "pbe", "8": "pbe", "PS": "pbesol", "CA": "lda", "2": "lda", "RP": "rpbe"}
-_GGA |= {"RE": "revpbe", "91": "pw91", "PW": "pw91", "AM": "am05"}
+_GGA |= {"RE": "revpbe", "91": "pw91", "PW": "pw91", "AM": "am05", "LI": "libxc"}
 
 _FAMILIES = {"PAW_PBE": "PE", "PAW_GGA": "91", "PAW_LDA": "CA", "PAW": "CA"}
 """Functional of each set of potentials, by the first word of TITEL."""
@@ -166,7 +189,7 @@ class VaspInputs:
     functional
         As of `functional_name`.
     titles
-        TITEL of each potential, such as "PAW_PBE Li_sv 10Sep2004".
+        TITEL of each potential in the order of VASP's input, such as "PAW_PBE Li_sv 10Sep2004".
     kpoints
         The k-points.
     charge
@@ -234,7 +257,7 @@ class VaspInputs:
             if told is not None and not self._is(name, value):
                 unit = " eV" if name == "ENCUT" else ""
                 found.append(f"has {name} {self._words(name)}{unit}, not {_word(value)}")
-        for title in self.titles:
+        for title in dict.fromkeys(self.titles):
             found += _wrong_potential(title, settings)
         if abs(self.charge) > 1e-3:
             found.append(f"has a charge of {self.charge:+g} e (NELECT)")
@@ -265,9 +288,10 @@ class VaspInputs:
         is_dense = self.kpoints.are(mesh)
         return {
             "functional": self.functional,
-            "potentials": sorted(self.titles),
+            "potentials": sorted(set(self.titles)),
             "kpoints": f"length {settings.kpoint_length:g} Å" if is_dense else str(self.kpoints),
-            "charge": round(self.charge, 3),
+            "charge": round(self.charge, 3) + 0.0,
+            **{name: self._told(name) for name in self.tags if name.startswith("LIBXC")},
             **tags,
         }
 
@@ -290,11 +314,15 @@ class VaspInputs:
 
     def _beside(self, name: str) -> dict[str, str]:
         """Tags that say how, in the same digits by each output."""
-        return {
-            key: " ".join(_plain(word) for word in self.tags[key].split())
-            for key in BESIDE.get(name, ())
-            if key in self.tags
-        }
+        return {key: self._told(key) for key in BESIDE.get(name, ()) if key in self.tags}
+
+    def _told(self, key: str) -> str:
+        """The value of a tag, with the potentials' names where it has one for each."""
+        words = [_plain(word) for word in self.tags[key].split()]
+        if key in PER_POTENTIAL and len(words) == len(self.titles):
+            names = [title.split()[1] for title in self.titles]
+            words = sorted({f"{name} {word}" for name, word in zip(names, words, strict=True)})
+        return " ".join(words)
 
 
 def functional_name(metagga: str | None, gga: str | None, lexch: str | None) -> str:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from culi_mlip.errors import LabelError
 from culi_mlip.reference.kpoints import kpoint_mesh
 from culi_mlip.reference.vasp import VaspSettings
-from culi_mlip.reference.vasp_inputs import KPoints, VaspInputs, functional_name
+from culi_mlip.reference.vasp_inputs import PER_POTENTIAL, KPoints, VaspInputs, functional_name
 
 
 @dataclass(frozen=True)
@@ -243,8 +243,8 @@ def _read_one_outcar(file: Path, text: str) -> VaspRun:
         text = text[: text.rfind("LOOP+:") + len("LOOP+:")]
     head, *_ = re.split(r"^.*Iteration", text, maxsplit=1, flags=re.MULTILINE)
     inputs = _inputs_of_outcar(text, head)
-    limit = re.search(r"\bNELM *= *(\d+)", head)
-    if limit is None or not inputs.titles or "ENCUT" not in inputs.tags:
+    limit = inputs.tags.get("NELM", "")
+    if not limit.isdigit() or not inputs.titles or "ENCUT" not in inputs.tags:
         raise LabelError(f"{file} is cut off before its first step: VASP was stopped")
     stream = StringIO(text)
     stream.name = str(file / "OUTCAR")  # nowhere, where ASE finds no constraints
@@ -259,7 +259,7 @@ def _read_one_outcar(file: Path, text: str) -> VaspRun:
         [float(value) for value in re.findall(rf"{name}\s*=\s*(-?[\d.]+)", text)][: len(frames)]
         for name in ("kinetic energy EKIN ", "total energy   ETOTAL")
     )
-    is_converged = list(_convergence(text, int(limit[1])))[: len(frames)]
+    is_converged = list(_convergence(text, int(limit)))[: len(frames)]
     return VaspRun(file, inputs, frames, is_converged, kinetic, conserved)
 
 
@@ -287,18 +287,19 @@ _WHERE_ON = {  # what OUTCAR prints instead of a tag
 
 
 def _inputs_of_outcar(text: str, head: str) -> VaspInputs:
-    lines = re.findall(r"^ *[A-Z][A-Z_]+ *=.*", head, re.MULTILINE)  # no warnings
-    said = re.sub(r"[#!].*", "", "\n".join(lines))  # nor INCAR's comments
-    found = re.findall(r"\b([A-Z][A-Z_]+) *= *([^\s;=]+)", said)
+    plain = re.sub(r"[#!].*", "", head)  # without INCAR's comments
+    lines = re.findall(r"^ *[A-Z][A-Z_0-9]+ *=.*", plain, re.MULTILINE)  # no warnings
+    found = re.findall(r"\b([A-Z][A-Z_0-9]+) *= *([^\s;=]+)", "\n".join(lines))
     tags = dict(found)  # what VASP took is printed after what it was given
-    hubbard = re.findall(r"\b(LDAU(?:TYPE|[LUJ])) *= *([-\d. ]+)", head)
-    tags |= {name: " ".join(value.split()) for name, value in hubbard}
+    several = re.findall(rf"\b(LDAUTYPE|VCA|{'|'.join(PER_POTENTIAL)}) *= *([-\d. ]+)", plain)
+    tags |= {name: " ".join(value.split()) for name, value in several}
     for name, (mark, value) in _WHERE_ON.items():
         if mark in text:
             tags.setdefault(name, value)
     metagga = [v for name, v in found if name == "METAGGA" and functional_name(v, "", "")]
-    printed = re.findall(r"TITEL *= *(\S.*)", head) or re.findall(r"POTCAR: *(\S.*)", head)
-    titles = tuple(dict.fromkeys(" ".join(title.split()) for title in printed))
+    printed = re.findall(r"TITEL *= *(\S.*)", head)
+    printed = printed or list(dict.fromkeys(re.findall(r"POTCAR: *(\S.*)", head)))  # twice each
+    titles = tuple(" ".join(title.split()) for title in printed)
     numbers = re.findall(r"ions per type = *([\d ]+)", head)
     valences = re.findall(r"^ *ZVAL *= *([\d. ]+)$", head, re.MULTILINE)
     species = (

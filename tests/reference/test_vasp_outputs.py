@@ -10,6 +10,8 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import GPa
 
 from culi_mlip.errors import LabelError
@@ -77,6 +79,13 @@ DIFFERENT = [
     ({"LDIPOL": "T", "IDIPOL": "3"}, "has LDIPOL T, not F; has IDIPOL 3, not 0"),
     ({"LMONO": "T"}, "has LMONO T, not F"),
     ({"EPSILON": "78.4"}, "has EPSILON 78.4, not 1"),
+    ({"AGGAC": "0.0000"}, "has AGGAC 0, not 1"),
+    ({"ALDAX": "0.5000"}, "has ALDAX 0.5, not 1"),
+    ({"LMODELHF": "T"}, "has LMODELHF T, not F"),
+    ({"LTHOMAS": "T"}, "has LTHOMAS T, not F"),
+    ({"GGA_COMPAT": "F"}, "has GGA_COMPAT F, not T"),
+    ({"I_CONSTRAINED_M": "1"}, "has I_CONSTRAINED_M 1, not 0"),
+    ({"METAGGA": "LIBXC", "LIBXC1": "MGGA_X_SCAN"}, "is libxc, not r2scan"),
 ]
 
 
@@ -100,6 +109,7 @@ UNFIT = [
     ({"ALGO": "EVGW0"}, "ALGO = EVGW0"),
     ({"ALGO": "ACFDTR"}, "ALGO = ACFDTR"),
     ({"ALGO": "None"}, "ALGO = None"),
+    ({"VCA": "0.50"}, "VCA = 0.5"),
 ]
 
 
@@ -330,6 +340,64 @@ def test_comments_and_warnings_of_outcar_set_nothing(tmp_path):
 def test_two_values_of_hubbards_u_are_two_engines(written):
     one, other = (own(written(lithium(1), {"LDAU": "T", "LDAUU": u})) for u in ("4.0", "3.0"))
     assert one != other
+
+
+@pytest.mark.parametrize(
+    ("tags", "name", "values"),
+    [
+        ({"IVDW": "12"}, "VDW_S8", ("0.7898", "0.6018")),
+        ({"METAGGA": "LIBXC"}, "LIBXC1", ("MGGA_X_R2SCAN", "MGGA_X_SCAN")),
+        ({"LUSE_VDW": "T", "GGA": "MK"}, "PARAM1", ("0.1234", "0.1833")),
+    ],
+)
+def test_two_values_of_a_parameter_are_two_engines(written, tags, name, values):
+    one, other = (own(written(lithium(1), {**tags, name: value})) for value in values)
+    assert one != other
+
+
+def test_values_of_each_potential_are_told_with_its_name(written):
+    """Whatever the order of the species; U is on lithium, then on hydrogen."""
+    titles = {"Li": "PAW_PBE Li_sv 10Sep2004", "H": "PAW_PBE H 15Jun2001"}
+
+    def told(order, u):
+        frame = lithium(1)[0]
+        frame.symbols = order
+        frame.calc.atoms = frame.copy()
+        tags = {"LDAU": "T", "LDAUU": u}
+        return own(written([frame], tags, titles=[titles[symbol] for symbol in order]))
+
+    assert told(["Li", "H"], "4.0 0.0") == told(["H", "Li"], "0.0 4.0")
+    assert told(["Li", "H"], "4.0 0.0") != told(["H", "Li"], "4.0 0.0")
+
+
+def test_species_that_come_twice_are_of_one_potential(written):
+    """POSCAR may list Li, H, Li; the settings are those of Li, H."""
+    lone, atom = lithium(1)[0], Atoms("Li", [[1.0, 0.0, 1.0]])
+    titles = ["PAW_PBE Li_sv 10Sep2004", "PAW_PBE H 15Jun2001"]
+    lone.symbols = ["Li", "H"]
+    frame = lone + atom
+    for atoms in (lone, frame):
+        labels = {**lithium(1)[0].calc.results, "forces": np.zeros((len(atoms), 3))}
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+    run = written([frame], titles=[*titles, titles[0]])
+    assert list(run.frames[0].symbols) == ["Li", "H", "Li"]
+    assert own(run) == own(written([lone], titles=titles))
+
+
+def test_iterations_are_those_that_vasp_took(tmp_path):
+    """INCAR, which VASP 6 repeats, may have another number in a comment."""
+    file = tmp_path / "OUTCAR"
+    for comment in ("# NELM = 15", "! NELM = 500"):
+        head = f" INCAR:\n   {comment}\n   NELM = 60"
+        text = outcar(lithium(2), {"NELM": "60"}, iterations=[20, 60])
+        file.write_text(text.replace("   PREC ", f"{head}\n   PREC ", 1))
+        assert read_vasp(file).is_converged == [True, False]
+
+
+def test_a_neutral_cell_has_one_charge(written):
+    """Rounding leaves no sign, which would be another digest."""
+    told = own(written(lithium(1), {"NELECT": "6.0001"}))
+    assert str(told) == str(own(written(lithium(1))))
 
 
 def test_outcar_without_titel_names_its_potentials(tmp_path):
