@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,12 @@ from numpy.typing import NDArray
 
 from culi_mlip.dynamics.constraints import constraint_values, merged_constraints
 
-_MACHINE = ("command", "device", "directory", "label", "logfile", "parallel", "profile", "txt")
+_MACHINE = ("command", "device", "directory", "label", "logfile", "parallel", "profile", "txt",
+            "log_file", "outfile", "tmp_dir")  # fmt: skip
 """Arguments that say where and how a calculator runs, not what it computes."""
+
+_OF_ASE = ("self", "restart", "ignore_bad_restart_file", "atoms")
+"""Arguments of ASE's own calculators that compute nothing."""
 
 
 def structure_digest(atoms: Atoms) -> str:
@@ -39,13 +44,15 @@ def structure_digest(atoms: Atoms) -> str:
 def calculator_digest(calculator: Any) -> str:
     """Return class and hash of what a calculator computes, for the record of a run.
 
-    The hash is of its parameters, of the arguments of its class that are attributes, and of the
-    weights of its models; or of the attribute ``digest`` where it has one. Nested calculators
-    count, paths and devices do not. An engine's own MD is "": its record is the engine's digest.
+    The hash is of its parameters, of the arguments of its class that are attributes (where some
+    are not, of all numbers, text and arrays among its public attributes), and of the weights of
+    its models; or of the attribute ``digest`` where it has one. Nested calculators count, and of
+    files their content, devices do not. An engine's own MD is "": its record is the engine's
+    digest.
     """
     if not isinstance(calculator, BaseCalculator) and not hasattr(calculator, "get_forces"):
         return ""
-    content = json.dumps(_calculator(calculator), sort_keys=True, default=_plain)
+    content = json.dumps(_texts(_calculator(calculator)), sort_keys=True)
     return f"{_name(type(calculator))} {hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
@@ -56,6 +63,9 @@ def _calculator(calculator: Any) -> dict[str, Any]:
     values = dict(getattr(calculator, "parameters", None) or {})
     attributes = vars(calculator)
     arguments = inspect.signature(type(calculator).__init__).parameters
+    kept = {*attributes, *values, *_OF_ASE, *_MACHINE}
+    if any(a.name not in kept and a.kind is a.POSITIONAL_OR_KEYWORD for a in arguments.values()):
+        values |= _public(calculator)
     values |= {name: value for name, value in attributes.items() if name in arguments}
     values |= {name: value for name, value in attributes.items() if _is_part(value)}
     return found | {"parameters": {k: v for k, v in values.items() if k not in _MACHINE}}
@@ -70,6 +80,17 @@ def _is_part(value: Any) -> bool:
     )
 
 
+def _texts(value: Any) -> Any:
+    """A value as JSON has it; keys may be anything, such as triples of elements."""
+    if isinstance(value, dict):
+        return {str(k): _texts(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_texts(v) for v in value]
+    if isinstance(value, str | Path):
+        return _content(value) or ("" if isinstance(value, Path) else value)
+    return value if isinstance(value, float | int | None) else _texts(_plain(value))
+
+
 def _plain(value: Any) -> Any:
     """What identifies a value that JSON does not know."""
     if isinstance(value, BaseCalculator):
@@ -78,11 +99,30 @@ def _plain(value: Any) -> Any:
         weights = {k: v for k, v in value.state_dict().items() if hasattr(v, "detach")}
         return {k: _hash(v.detach().cpu().numpy()) for k, v in weights.items()}
     if hasattr(value, "calcs"):
-        return vars(value)
+        return {k: v for k, v in vars(value).items() if k != "implemented_properties"}
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     for plain in ("tolist", "todict"):
         if hasattr(value, plain):
             return getattr(value, plain)()
-    return "" if isinstance(value, Path) else _name(value if callable(value) else type(value))
+    return _name(value) if callable(value) else {"class": _name(type(value)), **_public(value)}
+
+
+def _public(thing: Any) -> dict[str, Any]:
+    """Numbers, text and arrays among the public attributes of an object."""
+    values = getattr(thing, "__dict__", {})
+    plain = (bool, int, float, str, np.ndarray)
+    return {k: v for k, v in values.items() if isinstance(v, plain) and not k.startswith("_")}
+
+
+def _content(path: str | Path) -> str | None:
+    """Hash of the file that is named, if there is one; a word names none."""
+    try:
+        if not Path(path).suffix and Path(path).name == str(path):
+            return None
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        return None
 
 
 def _hash(array: NDArray[Any]) -> str:

@@ -1,5 +1,10 @@
 """A run is another one where structure, constraints, velocities or potential are."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +12,7 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.calculators.mixing import SumCalculator
+from ase.calculators.tersoff import Tersoff, TersoffParameters
 from ase.constraints import FixAtoms, FixedPlane
 
 from culi_mlip.dynamics import Schedule, melt_quench, run_md
@@ -47,6 +53,61 @@ def test_a_potential_that_has_computed_is_the_same():
         before = calculator_digest(calculator)
         calculator.get_potential_energy(CELL)
         assert calculator_digest(calculator) == before
+
+
+class Springs(Calculator):
+    """Keeps its argument under another name."""
+
+    def __init__(self, k, name):
+        super().__init__()
+        self.stiffness, self.atomic = k, Path(name)
+
+
+def test_potentials_are_told_apart_by_what_they_made_of_their_arguments():
+    assert calculator_digest(Springs(1.0, "a")) == calculator_digest(Springs(1.0, "b"))
+    assert calculator_digest(Springs(1.0, "a")) != calculator_digest(Springs(2.0, "a"))
+
+
+def test_parameters_may_have_keys_of_several_elements():
+    """Tersoff's."""
+    values = {**dict.fromkeys(TersoffParameters.__annotations__, 1.0), "R": 3.0, "D": 0.2}
+    triples = [("Si", "Si", "Si"), ("Si", "Si", "C")]
+
+    def tersoff(a):
+        return Tersoff({triple: TersoffParameters(**{**values, "A": a}) for triple in triples})
+
+    assert calculator_digest(tersoff(300.0)) == calculator_digest(tersoff(300.0))
+    assert calculator_digest(tersoff(300.0)) != calculator_digest(tersoff(301.0))
+
+
+def test_a_file_of_parameters_is_its_content(tmp_path):
+    def digest(folder, text):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "cu.alloy").write_text(text)
+        return calculator_digest(Calculator(potential=str(tmp_path / folder / "cu.alloy")))
+
+    assert digest("a", "one") == digest("b", "one")
+    assert digest("a", "one") != digest("a", "another")
+
+
+def test_a_sum_of_potentials_has_one_name_in_all_processes():
+    """ASE keeps the names of its properties in an order that Python draws."""
+    code = (
+        "from ase.calculators.emt import EMT; from ase.calculators.lj import LennardJones;"
+        "from ase.calculators.mixing import SumCalculator;"
+        "from culi_mlip.dynamics.identity import calculator_digest;"
+        "print(calculator_digest(SumCalculator([EMT(), LennardJones()])))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(found) == 1
 
 
 def test_structures_are_told_apart_by_all_that_a_run_depends_on():
