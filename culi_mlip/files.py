@@ -221,7 +221,7 @@ def read_frames(path: str | os.PathLike[str]) -> list[Atoms]:
     if source.stat().st_size == 0:
         raise StructureError(f"{path} is empty: give a file with at least one structure")
     try:
-        if source.suffix in {".xyz", ".extxyz"}:
+        if source.suffix in {".xyz", ".extxyz"} or _is_xyz(source):
             frames = ase.io.read(io.StringIO(xyz_text(source)), index=":", format="extxyz")
         elif source.suffix in {".db", ".json"}:
             frames = _database_frames(source)
@@ -243,15 +243,30 @@ def read_frames(path: str | os.PathLike[str]) -> list[Atoms]:
     return list(frames)
 
 
+def _is_xyz(path: Path) -> bool:
+    """Whether ASE takes a file, which may be packed, for (extended) XYZ."""
+    from ase.io.formats import filetype
+
+    try:
+        return filetype(str(path)) in {"xyz", "extxyz"}
+    except Exception:  # of a format that it does not know, or of unpacking
+        return False
+
+
 def xyz_text(path: str | os.PathLike[str]) -> str:
     """Return an extended XYZ file without the empty lines between frames, where ASE would stop.
+
+    The file may be packed.
 
     Raises
     ------
     StructureError
         If a frame is cut off or does not begin with its number of atoms.
     """
-    lines = Path(path).read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    from ase.io.formats import open_with_compression
+
+    with open_with_compression(str(path), "rb") as stream:
+        lines = stream.read().decode(errors="surrogateescape").split("\n")
     kept: list[str] = []
     n_frames = start = 0
     while start < len(lines):

@@ -24,7 +24,7 @@ LABELS = ("energy", "forces", "stress")
 NONE = "none"
 """Name of a label that is not wanted."""
 
-_LIKE = {"energy": "energ", "forces": "force", "stress": "stress|virial"}
+_LIKE = {"energy": "energ|toten|^e(tot)?$", "forces": "force|frc|^f$", "stress": "stress|virial"}
 _UNLIKE = "sigma|weight|mask|std|error"
 
 

@@ -290,12 +290,15 @@ def _notes(parts: Mapping[str, Sequence[Atoms]]) -> list[str]:
     """What is to be known of the labels, a sentence each."""
     frames = [atoms for part in parts.values() for atoms in part]
     n_stressed = sum("stress" in atoms.calc.results for atoms in frames)
-    if n_stressed in (0, len(frames)):
-        return []
-    return [
-        f"Only {n_stressed} of {len(frames)} training and validation frames have a stress: "
-        "stresses were not trained on."
-    ]
+    notes = []
+    if not any("forces" in atoms.calc.results for atoms in frames):
+        notes.append("No frame has forces: energies alone were trained on.")
+    if 0 < n_stressed < len(frames):
+        notes.append(
+            f"Only {n_stressed} of {len(frames)} training and validation frames have a stress: "
+            "stresses were not trained on."
+        )
+    return notes
 
 
 def _plain_place(source: Path, folder: Path) -> str:

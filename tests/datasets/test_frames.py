@@ -1,5 +1,8 @@
 """Labelled frames of strangers: none is lost, and each label is what the file says."""
 
+import bz2
+import gzip
+
 import ase.db
 import ase.io
 import numpy as np
@@ -40,6 +43,15 @@ def test_empty_lines_between_frames_lose_none(tmp_path, gap):
     assert [atoms.get_potential_energy() for atoms in read] == [-0.5, -1.5, -2.5, -3.5]
     folder = plain_copy(tmp_path, {"train": read}, tmp_path / "plain")
     assert len(ase.io.read(folder / "train.extxyz", ":")) == 4, "nequip reads by ASE"
+
+
+@pytest.mark.parametrize("name", ["a.xyz.gz", "a", "a.XYZ", "a.extxyz.bz2"])
+def test_empty_lines_lose_no_frame_whatever_the_name(tmp_path, name):
+    packs = {".gz": gzip.compress, ".bz2": bz2.compress}
+    pack = packs.get((tmp_path / name).suffix, bytes)
+    content = "\n\n".join(text(f"energy=-{i}.5") for i in range(4))
+    (tmp_path / name).write_bytes(pack(content.encode()))
+    assert len(training_frames(tmp_path / name)) == 4
 
 
 def test_lines_of_windows_and_empty_comments_are_read(tmp_path):
@@ -123,6 +135,8 @@ def test_stress_is_in_voigts_order_whatever_its_form(tmp_path, value, key):
         ("free_energy=-1.5", "species:S:1:pos:R:3:forces:R:3", "--energy-key free_energy"),
         ("energy=-1.5", "species:S:1:pos:R:3:force:R:3", "--forces-key force"),
         ("energy=-1.5", "species:S:1:pos:R:3:REF_forces:R:3", "--forces-key REF_forces"),
+        ("energy=-1.5", "species:S:1:pos:R:3:f:R:3", "--forces-key f"),
+        ("E=-1.5", "species:S:1:pos:R:3:forces:R:3", "--energy-key E"),
         (
             'energy=-1.5 virial="1 0 0 0 1 0 0 0 1"',
             "species:S:1:pos:R:3:forces:R:3",
@@ -147,7 +161,7 @@ def test_labels_under_other_names_are_not_passed_over(tmp_path, comment, columns
 
 
 def test_labels_that_are_not_wanted_are_left_out(tmp_path):
-    for column in ("f", "force_sigma"):
+    for column in ("friction", "force_sigma"):
         columns = f"species:S:1:pos:R:3:{column}:R:3"
         path = written(tmp_path / "a.extxyz", text("energy=-1.5", columns=columns))
         assert set(training_frames(path)[0].calc.results) == {"energy"}, "no name of forces"

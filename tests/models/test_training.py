@@ -186,6 +186,7 @@ def test_energies_alone_are_learnt_in_folders_of_any_name_behind_a_link(tmp_path
     curve = [row["val0_epoch/per_atom_energy_mae"] for row in learning_curve(trained.folder)]
     assert min(curve) < 0.2 * curve[0]
     assert trained.metadata["validation"]["force_mae"] is None
+    assert trained.metadata["notes"] == ["No frame has forces: energies alone were trained on."]
     calculator = HybridAllegro(trained.folder, device="cpu")
     errors = evaluate(training_frames(data / "val.extxyz"), calculator).errors[-1]
     assert errors.force_mae is None
