@@ -172,13 +172,18 @@ def _print(outcomes: list[Imported]) -> None:
         f"{sum(o.known for o in accepted)} were known."
     )
     digests = sorted({digest for outcome in accepted for digest in outcome.engines})
-    console.out.print(f"Engine and settings: {', '.join(digests)}")
+    if digests:
+        console.out.print(f"Engine and settings: {', '.join(digests)}")
 
 
 def _notes(outcome: Imported) -> list[str]:
     notes = []
     if outcome.known:
-        notes.append(f"{outcome.known} frames are in the store with a label already")
+        others = f", also of other engines or settings: {', '.join(outcome.others)}"
+        notes.append(
+            f"{outcome.known} frames are in the store with a label already"
+            + others * bool(outcome.others)
+        )
     if outcome.left_out:
         notes.append(
             f"{outcome.left_out} steps are left out, as their electrons did not converge or their "

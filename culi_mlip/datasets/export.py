@@ -25,6 +25,9 @@ from culi_mlip.errors import DatasetError
 from culi_mlip.files import atomic_path, read_json, write_json, write_text
 from culi_mlip.reference import Engine, get_engine
 
+_FINER = {"parent": ", or split by trajectory", "trajectory": ", or split by frame", "frame": ""}
+"""What to try where groups are too few."""
+
 
 @dataclass(frozen=True)
 class BuiltDataset:
@@ -188,8 +191,8 @@ def export_parts(
         if part not in assignment:
             raise DatasetError(
                 f"{len(kept)} frames in {len(set(groups))} groups are too few to split by "
-                f"{split.by}: the {part} part is empty; ask for more structures (at least 3), or "
-                "split by trajectory"
+                f"{split.by}: the {part} part is empty; ask for more structures (at least 3)"
+                + _FINER[split.by]
             )
     part_of = iter(assignment)
     counts: dict[str, dict[str, int]] = {}

@@ -38,11 +38,13 @@ class Imported:
         How many of them are new structures.
     known
         How many of them were left out, as the store has a label of the same structure.
+    others
+        Digests of the engines of those labels, as far as they are not the frames' own.
     left_out
         How many steps are no labels: their electrons did not converge, or their cell has another
         mesh of k-points by the settings.
     engines
-        Digests of the engines that the labels are of.
+        Digests of the engines that the stored labels are of.
     note
         What is to be said of the labels, or "".
     reason
@@ -54,6 +56,7 @@ class Imported:
     labelled: int = 0
     added: int = 0
     known: int = 0
+    others: tuple[str, ...] = ()
     left_out: int = 0
     engines: tuple[str, ...] = ()
     note: str = ""
@@ -218,6 +221,8 @@ def _import(
     kind: str,
     progress: Callable[[int, int], None] | None,
 ) -> list[Imported]:
+    if not kind.strip():
+        raise LabelError("the kind of the structures is empty: name it")
     files = [Path(path) for path in paths]
     outcomes = []
     with ExitStack() as stack:
@@ -241,6 +246,7 @@ def _store(twins: Twins, path: Path, labels: _Labels, kind: str) -> Imported:
     store = twins.store
     trajectory, parent = _origin(twins, path, labels)
     labelled = added = known = 0
+    engines, others = [], []
     with store.transaction():
         for atoms, engine in labels.frames:
             twin = twins.find(atoms)
@@ -256,17 +262,20 @@ def _store(twins: Twins, path: Path, labels: _Labels, kind: str) -> Imported:
                     results=results,
                 )
                 store.add([entry], engine)
-                twins.add(entry)
+                twins.add(entry, engine.digest)
                 added += 1
-            elif twin.is_labelled:
+            elif twin.engine:
                 entry = twin.entry
                 known += 1
+                others += [twin.engine] * (twin.engine != engine.digest)
             else:
                 entry = twin.entry
                 results["forces"] = results["forces"][twin.order]
                 store.label(twin.row_id, results, engine)
-                twins.label(twin)
+                twins.label(twin, engine.digest)
                 labelled += 1
+            if twin is None or twin.engine in ("", engine.digest):
+                engines.append(engine.digest)
             if labels.is_trajectory:
                 parent = parent or entry.uid
     return Imported(
@@ -275,8 +284,9 @@ def _store(twins: Twins, path: Path, labels: _Labels, kind: str) -> Imported:
         labelled,
         added,
         known,
+        tuple(dict.fromkeys(others)),
         labels.left_out,
-        tuple({engine.digest: None for _, engine in labels.frames}),
+        tuple(dict.fromkeys(engines)),
         labels.note,
     )
 

@@ -208,14 +208,17 @@ class Store:
         return None if row_id is None else self.entry(row_id)
 
     def like(self, atoms: Atoms) -> Iterator[tuple[int, str, Entry]]:
-        """Yield row id, state and structure, without labels, of all of the same composition."""
+        """Yield row id, digest of the label's engine ("" if there is no label) and structure.
+
+        They are all of the same composition.
+        """
         like: list[tuple[str, str, Any]] = [
             (symbol, "=", number) for symbol, number in atoms.symbols.formula.count().items()
         ]
         with self._errors():
             rows = list(self._db.select([*like, ("natoms", "=", len(atoms))]))
         for row in rows:
-            yield row.id, row.status, _entry(row)
+            yield row.id, row.engine_digest if row.status == "done" else "", _entry(row)
 
     def running(self) -> list[int]:
         """Return the row ids of structures that are running."""

@@ -26,8 +26,8 @@ class Twin(NamedTuple):
     ----------
     row_id
         Its row.
-    is_labelled
-        Whether it has a label already.
+    engine
+        Digest of the engine of its label, "" if it has none.
     entry
         The structure.
     order
@@ -35,7 +35,7 @@ class Twin(NamedTuple):
     """
 
     row_id: int
-    is_labelled: bool
+    engine: str
     entry: Entry
     order: NDArray[np.int64]
 
@@ -66,32 +66,26 @@ class Twins:
             order = same_order(known.entries[i].atoms, atoms)
             if order is not None:
                 row_id = known.row_ids[i]
-                found = Twin(row_id, row_id not in known.waiting, known.entries[i], order)
-                if not found.is_labelled:
+                found = Twin(row_id, known.engines[i], known.entries[i], order)
+                if not found.engine:
                     break
         return found
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Entry, engine: str) -> None:
         """Take note of a structure that was added to the store with its label."""
-        known = self._like(entry.atoms)
-        known.row_ids.append(-1)
-        known.entries.append(entry)
-        known.factors.append(_factor(entry.atoms))
+        self._like(entry.atoms).append(-1, engine, entry)
 
-    def label(self, twin: Twin) -> None:
+    def label(self, twin: Twin, engine: str) -> None:
         """Take note of a structure that got its label."""
-        self._like(twin.entry.atoms).waiting.remove(twin.row_id)
+        known = self._like(twin.entry.atoms)
+        known.engines[known.row_ids.index(twin.row_id)] = engine
 
     def _like(self, atoms: Atoms) -> _Known:
         formula = str(atoms.get_chemical_formula(mode="hill"))
         if formula not in self._known:
             known = self._known[formula] = _Known()
-            for row_id, state, entry in self.store.like(atoms):
-                known.row_ids.append(row_id)
-                known.entries.append(entry)
-                known.factors.append(_factor(entry.atoms))
-                if state != "done":
-                    known.waiting.add(row_id)
+            for found in self.store.like(atoms):
+                known.append(*found)
         return self._known[formula]
 
 
@@ -100,9 +94,15 @@ class _Known:
     """Structures of one composition."""
 
     row_ids: list[int] = field(default_factory=list)
+    engines: list[str] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     factors: list[float] = field(default_factory=list)
-    waiting: set[int] = field(default_factory=set)
+
+    def append(self, row_id: int, engine: str, entry: Entry) -> None:
+        self.row_ids.append(row_id)
+        self.engines.append(engine)
+        self.entries.append(entry)
+        self.factors.append(_factor(entry.atoms))
 
 
 def same_order(one: Atoms, other: Atoms) -> NDArray[np.int64] | None:

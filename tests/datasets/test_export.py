@@ -8,7 +8,7 @@ from ase import Atoms
 from culi_mlip.configuration import parse
 from culi_mlip.datasets import Recipe, Store, build_dataset, export_frames, export_parts
 from culi_mlip.datasets.recipe import Split
-from culi_mlip.errors import CuliError
+from culi_mlip.errors import CuliError, DatasetError
 from culi_mlip.reference import get_engine
 from culi_mlip.structures import Entry
 
@@ -59,6 +59,18 @@ def test_three_generations_are_in_one_part(store, tmp_path):
     homes = [{where[uid] for uid in family} for family in families]
     assert all(len(home) == 1 for home in homes)
     assert set.union(*homes) == set(PARTS)
+
+
+@pytest.mark.parametrize(
+    ("by", "advice"), [("parent", "split by trajectory"), ("trajectory", "split by frame")]
+)
+def test_too_few_groups_name_a_finer_split(store, tmp_path, by, advice):
+    for i in range(6):
+        store.add(
+            [labelled(crystal(3 + 0.1 * i), -1.0, trajectory=f"run{i % 2}")], get_engine("emt")
+        )
+    with pytest.raises(DatasetError, match=f"too few to split by {by}.*or {advice}"):
+        export_parts(tmp_path, split=Split(by=by), seed=0)
 
 
 @pytest.mark.parametrize("by", ["parent", "trajectory"])

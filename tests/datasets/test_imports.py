@@ -15,7 +15,7 @@ from culi_mlip.configuration import parse
 from culi_mlip.datasets import Recipe, Store, build_dataset, import_frames, import_vasp
 from culi_mlip.datasets.frames import LabelKeys
 from culi_mlip.datasets.twins import Twins, same_order
-from culi_mlip.errors import SetupError
+from culi_mlip.errors import LabelError, SetupError
 from culi_mlip.reference import VaspSettings, get_engine
 from culi_mlip.reference.vasp_outputs import read_vasp
 from culi_mlip.structures import Entry, rattled, slab
@@ -71,6 +71,27 @@ def test_rest_of_a_run_joins_the_part_that_is_there(run, tmp_path):
     assert len({a.info["trajectory"] for a in frames}) == 1
     first = next(a for a in frames if a.get_potential_energy() == -4.7)
     assert [a.info.get("parent") for a in frames].count(first.info["uid"]) == 3
+
+
+def test_labels_of_another_engine_stay_and_are_said(run, tmp_path):
+    """A digest that no label has is not reported as if it had some."""
+    frames = lithium(2)
+    ase.io.write(tmp_path / "mine.extxyz", frames)
+    import_frames(tmp_path / "data", [tmp_path / "mine.extxyz"], MINE)
+    (outcome,) = import_vasp(tmp_path / "data", run[:1], PAPER)
+    ours = get_engine("vasp", PAPER).digest
+    assert (outcome.added, outcome.known) == (2, 2)
+    assert (outcome.others, outcome.engines) == ((MINE.digest,), (ours,))
+    run[0].write_text(outcar(frames))
+    (outcome,) = import_vasp(tmp_path / "data", run[:1], PAPER)
+    assert (outcome.known, outcome.others, outcome.engines) == (2, (MINE.digest,), ())
+    assert Store(tmp_path / "data" / "store.db").digests() == {MINE.digest: 2, ours: 2}
+
+
+def test_structures_without_a_kind_are_refused(run, tmp_path):
+    with pytest.raises(LabelError, match="kind of the structures is empty"):
+        import_vasp(tmp_path / "data", run[:1], PAPER, kind=" ")
+    assert not (tmp_path / "data").exists()
 
 
 def test_frames_that_are_the_same_within_a_file_enter_once(tmp_path):
@@ -222,7 +243,7 @@ def test_twin_is_found_whatever_the_order_and_the_periodicity(tmp_path):
     shuffled.positions += np.random.default_rng(1).uniform(-4e-4, 4e-4, shuffled.positions.shape)
     twin = Twins(store).find(shuffled)
     same = store.entry(twin.row_id).atoms
-    assert not twin.is_labelled
+    assert not twin.engine
     assert same == structure
     np.testing.assert_array_equal(shuffled.numbers[twin.order], same.numbers)
     difference = shuffled.positions[twin.order] - same.positions
