@@ -13,7 +13,7 @@ from culi_mlip.configuration import read_yaml
 from culi_mlip.datasets.executors import LOCAL, Workers, open_executor
 from culi_mlip.datasets.export import BuiltDataset, chosen_split, export_parts, split_is
 from culi_mlip.datasets.labelling import Progress, label_pending
-from culi_mlip.datasets.lattice_constants import find_lattice_constants
+from culi_mlip.datasets.lattice_constants import FILE, find_lattice_constants
 from culi_mlip.datasets.recipe import Recipe
 from culi_mlip.datasets.store import Store
 from culi_mlip.errors import EngineError
@@ -91,10 +91,19 @@ def _same_but_more(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe as the folder's record has it, where it differs in what may be extended alone."""
     record = folder / "run.yaml"
     old = (read_yaml(record).get("inputs") or {}) if record.is_file() else {}
+    if old and _is_empty(folder):  # it ended before it built a structure: nothing is another's
+        if old.get("engine") != inputs["engine"]:
+            (folder / FILE).unlink(missing_ok=True)
+        return dict(old)
     known = {key: old[key] for key in ("split", "published") if key in old}
     if _extends(inputs["structures"], old.get("structures", [])):
         known |= {key: old[key] for key in ("structures",) if key in old}
     return {**inputs, **known}
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder is a dataset's that has no structure yet."""
+    return (folder / "store.db").is_file() and len(Store(folder / "store.db")) == 0
 
 
 def _extends(new: Any, old: Any) -> bool:

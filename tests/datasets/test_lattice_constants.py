@@ -180,6 +180,26 @@ def test_an_engine_that_knows_no_element_asks_for_the_number(tmp_path):
         get_engine("ase", flat).lattice_constant("Cu")
 
 
+def test_what_was_advised_goes_on_in_the_same_folder(tmp_path):
+    """Nothing was built there yet: another engine, or the number, makes no other job of it."""
+    part = {"kind": "bulk", "symbol": "Cu", "strains": [0.0, 0.01, 0.02]}
+    flat = {"calculator": "ase.calculators.lj.LennardJones", "arguments": {"epsilon": 0.0}}
+
+    def built(folder, engine, **more):
+        values = {"structures": [part], "engine": engine, "split": {"by": "frame"}, **more}
+        build_dataset(parse(Recipe, values, "test"), tmp_path / folder)
+        return len(Store(tmp_path / folder / "store.db"))
+
+    without = {"name": "ase", "settings": flat}
+    for folder in ("number", "engine"):
+        with pytest.raises(EngineError, match="no minimum"):
+            built(folder, without)
+    assert built("number", without, lattice_constants={"Cu": 3.6}) == 3
+    assert built("engine", {"name": "emt"}) == 3
+    with pytest.raises(CuliError, match="another job .*other engine"):
+        built("engine", without)
+
+
 def test_wrong_numbers_and_recipes_read_alone(tmp_path):
     for wrong in ({"CU": 3.6}, {"Cu": -3.6}, {"Cu": float("nan")}, {"Cu": 0.5}):
         with pytest.raises(RecipeError, match="lattice_constants"):
