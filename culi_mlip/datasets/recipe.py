@@ -11,7 +11,12 @@ from pydantic import Field, model_validator
 
 from culi_mlip.configuration import Configuration, parse, read_yaml
 from culi_mlip.dynamics import Schedule
+from culi_mlip.dynamics.checks import MAX_TEMPERATURE
+from culi_mlip.errors import CuliError
 from culi_mlip.structures import Campaign, Entry
+
+Kind = Literal["bulk", "slab", "vacancy", "adatom", "adlayer", "interface"]
+"""Kinds of structures that a recipe may have."""
 
 
 class Task(Configuration):
@@ -26,7 +31,7 @@ class Task(Configuration):
     """
 
     name: ClassVar[str]
-    kinds: tuple[str, ...]
+    kinds: tuple[Kind, ...]
     published: int | None = None
 
     @property
@@ -52,8 +57,8 @@ class Sampling(Task):
         Steps between frames that are kept.
     """
 
-    kinds: tuple[str, ...] = ("adlayer", "interface")
-    temperatures: tuple[Annotated[float, Field(gt=0)], ...] = (300.0, 600.0)
+    kinds: tuple[Kind, ...] = ("adlayer", "interface")
+    temperatures: tuple[Annotated[float, Field(gt=0, le=MAX_TEMPERATURE)], ...] = (300.0, 600.0)
     timestep_fs: float = Field(2.0, gt=0)
     steps: int = Field(100, ge=1)
     stride: int = Field(20, ge=1)
@@ -85,7 +90,7 @@ class Relaxation(Task):
         paper's campaign needed 4 to 12 (slabs), 6 to 22 (vacancies) and 22 to 186 (adatoms).
     """
 
-    kinds: tuple[str, ...] = ("slab", "vacancy", "adatom")
+    kinds: tuple[Kind, ...] = ("slab", "vacancy", "adatom")
     force: float = Field(0.03, gt=0)
     steps: int = Field(200, ge=2)
     keep: Literal["last", "all"] = "last"
@@ -116,7 +121,7 @@ class MeltQuench(Task):
         Root mean square displacement in Å within which two frames are alike.
     """
 
-    kinds: tuple[str, ...] = ("interface",)
+    kinds: tuple[Kind, ...] = ("interface",)
     frames: int = Field(50, ge=1)
     hold: float = Field(600.0, gt=0)
     to: float = Field(10.0, gt=0)
@@ -128,6 +133,14 @@ class MeltQuench(Task):
     distance: float = Field(0.1, ge=0)
 
     name: ClassVar[str] = "melt-quench"
+
+    @model_validator(mode="after")
+    def _has_a_schedule(self) -> MeltQuench:
+        try:
+            _ = self.schedule
+        except CuliError as error:
+            raise ValueError(str(error)) from None
+        return self
 
     @property
     def schedule(self) -> Schedule:

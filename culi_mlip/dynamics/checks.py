@@ -10,7 +10,11 @@ from ase.calculators.calculator import Calculator
 from ase.neighborlist import neighbor_list
 
 from culi_mlip.dynamics.constraints import merged_constraints
-from culi_mlip.dynamics.velocities import check_that_something_moves
+from culi_mlip.dynamics.velocities import (
+    check_that_something_moves,
+    degrees_of_freedom,
+    kinetic_temperature,
+)
 from culi_mlip.errors import CuliError, EngineError, StructureError
 from culi_mlip.files import check_finite
 
@@ -68,6 +72,12 @@ def check_structure(atoms: Atoms) -> None:
             f"{name}: atoms {i[0]} and {j[0]} are {distances[0]:.3f} Å apart: move or remove one"
         )
     check_that_something_moves(atoms)
+    temperature = kinetic_temperature(atoms, degrees_of_freedom(atoms))
+    if temperature > MAX_TEMPERATURE:
+        raise StructureError(
+            f"{name}: its velocities are of {temperature:.0f} K, where nothing is left of a "
+            f"structure: give at most {MAX_TEMPERATURE:g} K, in ASE's units of velocity, or none"
+        )
 
 
 def prepared(atoms: Atoms, calculator: Calculator, name: str) -> Atoms:

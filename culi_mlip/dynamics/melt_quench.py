@@ -67,6 +67,12 @@ class Schedule:
             raise CuliError(f"period is {self.period} fs: give at least five time steps")
         if self.to > self.hold:
             raise CuliError(f"the quench from {self.hold} to {self.to} K would heat: swap them")
+        if self.to < self.hold and not self._cooling_steps:
+            raise CuliError(
+                f"rate is {self.rate:g} K/ps: the quench ends within half a time step; lower it"
+            )
+        if not self.steps:
+            raise CuliError("hold_time is shorter than a time step and nothing cools: lengthen it")
 
     @property
     def hold_steps(self) -> int:
@@ -81,9 +87,13 @@ class Schedule:
     @property
     def stages(self) -> list[tuple[int, float, float]]:
         """Steps, temperature at the beginning and temperature at the end of hold and ramp."""
-        cooling = round(1000 * (self.hold - self.to) / self.rate / self.timestep)
-        stages = [(self.hold_steps, self.hold, self.hold), (cooling, self.hold, self.to)]
+        cooling = (self._cooling_steps, self.hold, self.to)
+        stages = [(self.hold_steps, self.hold, self.hold), cooling]
         return [stage for stage in stages if stage[0]]
+
+    @property
+    def _cooling_steps(self) -> int:
+        return round(1000 * (self.hold - self.to) / self.rate / self.timestep)
 
     def temperature(self, step: int) -> float:
         """Return the temperature in K of the step after so many."""

@@ -114,6 +114,9 @@ def test_quickstart_recipe_holds_some_200_structures_of_every_kind():
     assert [e.uid for e in entries] == [e.uid for e in campaign(recipe)]
 
 
+BULK = {"structures": [{"kind": "bulk", "symbol": "Cu"}]}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -124,7 +127,11 @@ def test_quickstart_recipe_holds_some_200_structures_of_every_kind():
         ),
         ({"structures": [{"kind": "blob"}]}, "blob"),
         ({"structures": []}, "at least 1"),
-        ({"structures": [{"kind": "bulk", "symbol": "Cu"}], "split": {"val": 2}}, "split.val"),
+        ({**BULK, "split": {"val": 2}}, "split.val"),
+        ({**BULK, "sampling": {"temperatures": [300, 300_000]}}, "sampling.temperatures.1.*10000"),
+        ({**BULK, "melt_quench": {"hold": 300_000}}, "melt_quench.*hold is 300000 K"),
+        ({**BULK, "melt_quench": {"period": 1}}, "melt_quench.*period is 1"),
+        ({**BULK, "relaxation": {"kinds": ["slabs"]}}, "relaxation.kinds.0.*'slab'"),
     ],
 )
 def test_wrong_recipes_are_refused_by_key(content, message):

@@ -12,9 +12,17 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms, Hookean
 
-from culi_mlip.dynamics import energy_drift, height_profile, lost_atoms, run_md
+from culi_mlip.dynamics import (
+    Schedule,
+    energy_drift,
+    height_profile,
+    lost_atoms,
+    melt_quench,
+    run_md,
+)
 from culi_mlip.dynamics.limits import Limits
-from culi_mlip.errors import CuliError, EngineError
+from culi_mlip.dynamics.velocities import draw_velocities
+from culi_mlip.errors import CuliError, EngineError, StructureError
 from culi_mlip.files import read_frames
 from culi_mlip.structures import bulk, slab
 
@@ -104,6 +112,19 @@ def test_wrong_arguments_and_other_runs_are_refused(tmp_path):
     run_md(COPPER, EMT(), temperature=300, time=0.02, out=tmp_path / "y")
     with pytest.raises(CuliError, match="another job .*temperature_K"):
         run_md(COPPER, EMT(), temperature=310, time=0.02, out=tmp_path / "y")
+
+
+def test_velocities_that_are_too_hot_are_refused(tmp_path):
+    """Such as those of a file in Å/ps."""
+    hot = bulk("Cu", cubic=True)
+    draw_velocities(hot, 30_000.0, np.random.default_rng(0))
+    for run in (
+        lambda: run_md(hot, EMT(), temperature=300, time=0.1, out=tmp_path / "new"),
+        lambda: melt_quench(hot, EMT(), Schedule(), out=tmp_path / "new"),
+    ):
+        with pytest.raises(StructureError, match="its velocities are of 30000 K"):
+            run()
+    assert not (tmp_path / "new").exists()
 
 
 def test_diverging_run_names_step_and_atom_and_keeps_the_last_good_frame(tmp_path):

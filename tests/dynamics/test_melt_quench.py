@@ -151,7 +151,9 @@ def test_correlation_length_of_a_known_process():
     ("wrong", "word"),
     [({"hold": 0}, "hold"), ({"hold": 300_000}, "hold is 300000 K"), ({"rate": np.inf}, "rate"),
      ({"hold_time": np.nan}, "hold_time"), ({"rate": -1}, "rate"), ({"to": 700}, "would heat"),
-     ({"hold_time": -1}, "hold_time"), ({"timestep": 0}, "timestep"), ({"period": 4}, "period")],
+     ({"hold_time": -1}, "hold_time"), ({"timestep": 0}, "timestep"), ({"period": 4}, "period"),
+     ({"rate": 1e9}, "rate is 1e[+]09 K/ps: the quench ends within half a time step"),
+     ({"hold": 300, "to": 300, "hold_time": 0}, "nothing cools")],
 )  # fmt: skip
 def test_wrong_schedules_are_refused(wrong, word):
     with pytest.raises(CuliError, match=word):
