@@ -65,6 +65,14 @@ class Sampling(Task):
 
     name: ClassVar[str] = "md"
 
+    @model_validator(mode="after")
+    def _keeps_a_frame(self) -> Sampling:
+        if self.steps < self.stride:
+            raise ValueError(
+                f"no frame is kept of {self.steps} steps by a stride of {self.stride}: lower it"
+            )
+        return self
+
     @property
     def cost(self) -> tuple[int, int]:
         """As in `Task`."""

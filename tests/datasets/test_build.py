@@ -129,6 +129,7 @@ BULK = {"structures": [{"kind": "bulk", "symbol": "Cu"}]}
         ({"structures": []}, "at least 1"),
         ({**BULK, "split": {"val": 2}}, "split.val"),
         ({**BULK, "sampling": {"temperatures": [300, 300_000]}}, "sampling.temperatures.1.*10000"),
+        ({**BULK, "sampling": {"steps": 5}}, "sampling.*no frame is kept of 5 steps"),
         ({**BULK, "melt_quench": {"hold": 300_000}}, "melt_quench.*hold is 300000 K"),
         ({**BULK, "melt_quench": {"period": 1}}, "melt_quench.*period is 1"),
         ({**BULK, "relaxation": {"kinds": ["slabs"]}}, "relaxation.kinds.0.*'slab'"),
