@@ -8,7 +8,16 @@ import pytest
 import culi_mlip
 
 PACKAGE = Path(culi_mlip.__file__).parent
-GROUND = {"errors", "files", "configuration", "devices", "process", "runs", "workflows"}
+GROUND = {
+    "errors",
+    "files",
+    "configuration",
+    "constraints",
+    "devices",
+    "process",
+    "runs",
+    "workflows",
+}
 MAY_IMPORT = {
     "structures": set(),
     "quantum": set(),

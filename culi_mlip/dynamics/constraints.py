@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,23 +14,14 @@ from ase.constraints import (
     FixConstraint,
     FixedLine,
     FixedPlane,
-    FixScaled,
     MirrorForce,
     MirrorTorque,
 )
 from numpy.typing import NDArray
 
+from culi_mlip.constraints import LOCAL, free_directions
 from culi_mlip.errors import StructureError
 from culi_mlip.files import CONSTRAINTS_KEY
-
-_NORMALS: dict[type, Callable[[Any, Atoms], NDArray[np.float64]]] = {
-    FixAtoms: lambda constraint, atoms: np.eye(3),
-    FixCartesian: lambda constraint, atoms: np.eye(3)[constraint.mask],
-    FixScaled: lambda constraint, atoms: atoms.cell.reciprocal()[constraint.mask],
-    FixedPlane: lambda constraint, atoms: constraint.dir[None],
-    FixedLine: lambda constraint, atoms: np.eye(3) - np.outer(constraint.dir, constraint.dir),
-}
-"""Directions in which a constraint holds each of its atoms, in rows."""
 
 
 def merged_constraints(atoms: Atoms) -> list[FixConstraint]:
@@ -51,19 +41,8 @@ def merged_constraints(atoms: Atoms) -> list[FixConstraint]:
     StructureError
         If constraints act on momenta otherwise than by holding them, or contradict each other.
     """
-    held = np.zeros((len(atoms), 3, 3))
     merged: list[FixConstraint] = []
-    others = []
-    for constraint in atoms.constraints:
-        if type(constraint) in _NORMALS:
-            normals = _NORMALS[type(constraint)](constraint, atoms)
-            normals = normals / np.linalg.norm(normals, axis=1).clip(1e-12)[:, None]
-            held[constraint.index] += normals.T @ normals
-        else:
-            others.append(constraint)
-    weights, axes = np.linalg.eigh(held)
-    free = axes * (weights < 1e-8)[:, None, :]
-    allowed = free @ free.transpose(0, 2, 1)  # projectors on the directions that are left
+    allowed, others = free_directions(atoms)
     kinds = np.unique(allowed.round(8).reshape(-1, 9) + 0.0, axis=0, return_inverse=True)[1]
     for kind in range(kinds.max() + 1):
         indices = np.flatnonzero(kinds.ravel() == kind)
@@ -89,8 +68,8 @@ def removed_degrees(atoms: Atoms, constraints: list[FixConstraint]) -> int:
     the rank of what they take from random momenta is; what an atom is held in already does not
     count again.
     """
-    local = [c for c in constraints if type(c) in _NORMALS]
-    others = [c for c in constraints if type(c) not in _NORMALS]
+    local = [c for c in constraints if type(c) in LOCAL]
+    others = [c for c in constraints if type(c) not in LOCAL]
     count = sum(int(c.get_removed_dof(atoms)) for c in local)
     most = min(3 * len(atoms), sum(_most_removed(c, atoms) for c in others))
     if most == 0:

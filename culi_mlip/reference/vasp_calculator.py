@@ -11,11 +11,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, all_changes
 from ase.calculators.vasp import Vasp
+from ase.constraints import FixScaled
 
+from culi_mlip.constraints import free_directions
 from culi_mlip.errors import EngineError, LabelError, SetupError
 from culi_mlip.files import output_errors
 from culi_mlip.reference.cells import repeated
@@ -90,6 +93,30 @@ def write_inputs(
         calculator.write_input(atoms)
 
 
+def selective_dynamics(atoms: Atoms) -> list[FixScaled]:
+    """Return the constraints of a structure as VASP has them, along cell vectors.
+
+    Raises
+    ------
+    EngineError
+        If they are others.
+    """
+    free, others = free_directions(atoms)
+    along = [np.abs(free @ vector - vector).max(axis=1) < 1e-6 * np.linalg.norm(vector)
+             for vector in atoms.cell]  # fmt: skip
+    flags = np.transpose(along)
+    oblique = np.flatnonzero(flags.sum(axis=1) != np.rint(np.trace(free, axis1=1, axis2=2)))
+    if others or len(oblique):
+        what = f"a {type(others[0]).__name__}" if others else f"another one on atom {oblique[0]}"
+        raise EngineError(
+            f"{atoms.get_chemical_formula()}: VASP holds atoms along cell vectors alone, and there "
+            f"is {what}: remove it, or hold these atoms as a whole"
+        )
+    kinds = np.unique(flags, axis=0)
+    return [FixScaled(np.flatnonzero((flags == kind).all(axis=1)), mask=~kind)
+            for kind in kinds if not kind.all()]  # fmt: skip
+
+
 class StructureVasp(Vasp):
     """ASE's calculator, with k-points and dipole correction that follow the structure.
 
@@ -143,6 +170,12 @@ class StructureVasp(Vasp):
             If a pseudopotential of it is missing or not complete.
         """
         periodic = repeated(atoms)
+        try:
+            periodic.set_constraint(selective_dynamics(periodic))
+        except EngineError:
+            if self.int_params["nsw"]:
+                raise
+            periodic.set_constraint()  # nothing moves: a label has all forces
         self.set(**structure_values(self.vasp_settings, periodic))
         if self.with_potentials:
             check_potentials(self.vasp_settings, set(atoms.symbols))

@@ -15,6 +15,14 @@ import yaml
 from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.calculators.lj import LennardJones
+from ase.constraints import (
+    FixAtoms,
+    FixBondLength,
+    FixCartesian,
+    FixedLine,
+    FixedPlane,
+    FixScaled,
+)
 from ase.io.vasp import read_vasp as read_poscar
 
 from culi_mlip.configuration import parse
@@ -22,6 +30,7 @@ from culi_mlip.datasets import Recipe, Store
 from culi_mlip.errors import EngineError, SetupError
 from culi_mlip.reference import VaspSettings, get_engine
 from culi_mlip.reference.kpoints import kpoint_mesh
+from culi_mlip.reference.relaxation import computed_labels
 from culi_mlip.reference.vasp import structure_values
 from culi_mlip.structures import campaign
 from tests import recorded_vasp
@@ -391,3 +400,46 @@ def test_positions_that_vasp_wraps_come_back_unwrapped(vasp, tmp_path):
         twin = frame.copy()
         twin.calc = LennardJones(**recorded_vasp.LJ)
         np.testing.assert_allclose(frame.get_forces(), twin.get_forces(), atol=1e-6)
+
+
+def relaxed(vasp, atoms, folder):
+    """How far each atom goes, and the flags of selective dynamics."""
+    last = vasp.relax(atoms, folder, force=0.05)[-1]
+    lines = (folder / "00" / "POSCAR").read_text().splitlines()
+    flags = [" ".join(line.split()[3:]) for line in lines if line.endswith(("T", "F"))]
+    return last.positions - atoms.positions, flags
+
+
+def test_constraints_of_each_sort_reach_vasp(vasp, tmp_path):
+    """Of several on one atom, all."""
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.05, seed=1)
+    atoms.set_constraint(
+        [FixAtoms([0]), FixScaled([0, 1], (True, False, False)), FixCartesian([2], (0, 1, 0))]
+    )
+    moved, flags = relaxed(vasp, atoms, tmp_path / "run")
+    assert flags == ["F F F", "F T T", "T F T", "T T T"]
+    held = np.array([[1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0]], bool)
+    np.testing.assert_allclose(moved[held], 0, atol=1e-8)
+    assert np.abs(moved[~held]).min() > 1e-4
+
+
+def test_what_selective_dynamics_cannot_hold_is_refused_where_atoms_move(vasp, tmp_path):
+    """In a hexagonal cell x is no cell vector's, but z is; a label needs no constraint."""
+    atoms = fcc111("Cu", (1, 1, 4), a=3.6, vacuum=8)
+    atoms.rattle(0.05, seed=1)
+    atoms.set_constraint([FixCartesian([0], (0, 0, 1)), FixedLine([1], [0, 0, 1])])
+    moved, flags = relaxed(vasp, atoms, tmp_path / "run")
+    assert flags[:2] == ["T T F", "F F T"]
+    assert abs(moved[0, 2]) < 1e-8
+    assert np.abs(moved[1, :2]).max() < 1e-8
+    for constraint, words in (
+        (FixCartesian([0], (1, 0, 0)), "another one on atom 0"),
+        (FixedPlane([1], [1, 1, 0]), "another one on atom 1"),
+        (FixBondLength(0, 1), "a FixBondLengths"),
+    ):
+        atoms.set_constraint(constraint)
+        with pytest.raises(EngineError, match=f"along cell vectors alone, and there is {words}"):
+            vasp.relax(atoms, tmp_path / "none", force=0.05)
+        atoms.calc = vasp.calculator(tmp_path / words)
+        assert computed_labels(atoms)["forces"].any(axis=1).all()
