@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import socket
+import subprocess
+import traceback
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import CalculationFailed, Calculator, CalculatorSetupError
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from culi_mlip.datasets.jobs import LABEL_FOLDER, Job, Label, Outcome, Record  # noqa: F401
@@ -77,6 +79,11 @@ def _outcome(job: Job, engine: Engine, calculator: Calculator) -> Outcome:
             "command again"
         ) from error
     except Exception as error:  # an engine may fail in any way; the others go on
+        if _lacks_a_program(error):
+            raise SetupError(
+                f"engine '{engine.name}' finds no program to run ({error}): install it or set its "
+                "command, then run the same command again"
+            ) from error
         if isinstance(error, OSError) and error.errno in _DISK:
             raise OutputError(
                 f"cannot write {job.folder} ({error.strerror}): free some space or choose another "
@@ -89,6 +96,15 @@ def _outcome(job: Job, engine: Engine, calculator: Calculator) -> Outcome:
     outcome = record.outcome
     assert outcome is not None  # noqa: S101 (it just ended)
     return outcome
+
+
+def _lacks_a_program(error: Exception) -> bool:
+    """Whether a calculator of ASE has no command, or one that is not there."""
+    if isinstance(error, CalculatorSetupError):
+        return "command" in str(error)
+    if isinstance(error, FileNotFoundError):
+        return traceback.extract_tb(error.__traceback__)[-1].filename == subprocess.__file__
+    return isinstance(error, CalculationFailed) and "error code 127" in str(error)
 
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}

@@ -342,6 +342,19 @@ def test_engine_that_workers_lack_stops_and_marks_nothing(tmp_path, monkeypatch)
     assert deaths(store) == [0, 0, 0]
 
 
+@pytest.mark.parametrize("code", ["lammpsrun.LAMMPS", "vasp.Vasp", "mopac.MOPAC"])
+def test_program_that_an_ase_calculator_lacks_is_no_structures_failure(tmp_path, monkeypatch, code):
+    """Each says so in a way of its own, when it computes."""
+    for name in ("ASE_VASP_COMMAND", "VASP_COMMAND", "VASP_SCRIPT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    store = stored(tmp_path, 2)
+    engine = get_engine("ase", {"calculator": f"ase.calculators.{code}"})
+    with pytest.raises(SetupError, match="finds no program to run"):
+        label_pending(store, engine)
+    assert store.count("pending") == 2
+
+
 def test_full_disk_is_no_structures_failure(tmp_path, monkeypatch):
     def full(self, *arguments):
         raise OSError(28, os.strerror(28))
