@@ -10,6 +10,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from culi_mlip.datasets.store import Store
+from culi_mlip.reference.cells import right_handed
 from culi_mlip.structures import Entry
 
 SAME = 1e-3
@@ -109,8 +110,9 @@ def same_order(one: Atoms, other: Atoms) -> NDArray[np.int64] | None:
     """Return the order in which the atoms of `other` are those of `one`, None if they are not.
 
     Positions may differ by `SAME` and by lattice vectors, cells by `SAME`; periodicity does not
-    count.
+    count, nor does it that codes turn left-handed cells (`right_handed`).
     """
+    one, other = right_handed(one), right_handed(other)
     if len(one) != len(other) or np.abs(one.cell.array - other.cell.array).max() > SAME:
         return None
     difference = _scaled(one)[:, None] - _scaled(other)

@@ -17,8 +17,9 @@ from culi_mlip.datasets.frames import LabelKeys
 from culi_mlip.datasets.twins import Twins, same_order
 from culi_mlip.errors import LabelError, SetupError
 from culi_mlip.reference import VaspSettings, get_engine
+from culi_mlip.reference.cells import right_handed
 from culi_mlip.reference.vasp_outputs import read_vasp
-from culi_mlip.structures import Entry, rattled, slab
+from culi_mlip.structures import Entry, bulk, rattled, slab
 from tests.vasp_files import lithium, outcar, vasprun
 
 PAPER = VaspSettings(kpoint_length=6.0)  # a mesh of 2×2×2 for two atoms of lithium
@@ -252,6 +253,17 @@ def test_twin_is_found_whatever_the_order_and_the_periodicity(tmp_path):
     moved = shuffled.copy()
     moved.positions[0, 0] += 0.01
     assert Twins(store).find(moved) is None
+
+
+def test_twin_is_found_in_the_cell_that_vasp_is_given(tmp_path):
+    """VASP takes no left-handed cell: our input has its vectors reversed."""
+    structure = rattled(bulk("Cu", cubic=True), 0.05, seed=1)
+    structure.set_cell(structure.cell[[1, 0, 2]])
+    store = Store(tmp_path / "store.db")
+    store.add([Entry(structure, "bulk")])
+    turned = right_handed(structure)
+    assert turned.cell.handedness == 1
+    assert Twins(store).find(turned).row_id == 1
 
 
 def test_what_is_not_the_same_structure():
