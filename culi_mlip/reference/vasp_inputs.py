@@ -142,8 +142,12 @@ class KPoints:
     def __str__(self) -> str:
         """Return the mesh, guessed from the points where the output does not say it."""
         mesh = self.mesh or self.denominators()
-        without = "" if not self.points or self.gamma() is not None else " without Γ"
-        return "×".join(map(str, mesh)) + without
+        name = "×".join(map(str, mesh))
+        if not self.points or self.gamma() is not None:
+            return name
+        shift = np.abs((np.array(self.points[0]) * mesh + 0.5) % 1 - 0.5)  # k and −k are the same
+        by = " shifted by " + ", ".join(f"{x:.3g}" for x in shift) if shift.max() > 1e-3 else ""
+        return f"{name}{by} without Γ"
 
     def gamma(self) -> int | None:
         """Return which of the points is Γ."""

@@ -211,11 +211,12 @@ def _frame_of_vasprun(symbols: list[str], step: Mapping[str, Any]) -> Atoms:
 
 def _kpoints_of_vasprun(run: Any) -> KPoints:
     mesh = run.kpoints.kpts[0] if run.kpoints.num_kpts == 0 else None
-    points = tuple(tuple(map(float, point)) for point in run.actual_kpoints)
     weights = np.array(run.actual_kpoints_weights, float)
+    counts = weights > 0  # others, for bands, do not
+    weights, points = weights[counts], np.array(run.actual_kpoints, float)[counts]
     return KPoints(
         tuple(int(n) for n in mesh) if mesh is not None else None,
-        points,
+        tuple(map(tuple, points.tolist())),
         tuple(weights / weights.sum()),
     )
 
@@ -325,7 +326,7 @@ def _kpoints_of_outcar(head: str) -> KPoints:
     reduced = _table(re.search(r"Following reciprocal coordinates:\n.*\n" + rows, head))
     precision = 6e-4  # of three digits
     if len(reduced) == len(listed):
-        listed, precision = reduced, 1e-6  # weights are whole numbers there
+        listed, precision = reduced[reduced[:, 3] > 0], 1e-6  # weights are whole numbers there
     total = listed[:, 3].sum()
     return KPoints(
         tuple(map(int, mesh.groups())) if mesh else None,

@@ -180,6 +180,31 @@ def test_mesh_is_that_of_the_settings_in_the_cell(written, mesh, shift, words):
     assert own(right, settings)["kpoints"] == f"length {settings.kpoint_length:g} Å"
 
 
+def test_two_shifts_of_a_mesh_are_two_engines(written):
+    shifts = (0.5, 0.25, np.array([0.5, 0.5, 0.0]))
+    told = [own(written(lithium(1), mesh=(4, 4, 4), shift=shift))["kpoints"] for shift in shifts]
+    assert len(set(told)) == 3
+    assert all(name.endswith("without Γ") for name in told)
+
+
+def test_points_without_weight_do_not_count(tmp_path):
+    """As for bands of hybrids."""
+    run = written_with_a_band_point(tmp_path / "vasprun.xml", vasprun(lithium(1)))
+    assert accepted_frames(run, PAPER)
+    run = written_with_a_band_point(tmp_path / "OUTCAR", outcar(lithium(1)))
+    assert accepted_frames(run, PAPER)
+
+
+def written_with_a_band_point(file, text):
+    """Read an output that lists a further point of no weight."""
+    text = re.sub(r"(</varray>\s*<varray name=\"weights\">)", r"<v>0.1 0.2 0.3</v>\n\1", text)
+    text = re.sub(r"(</varray>\s*</kpoints>)", r"<v>0.0</v>\n\1", text)
+    text = re.sub(r"(Coordinates +Weight\n)", r"\1  0.100000  0.200000  0.300000  0.000000\n", text)
+    text = re.sub(r"(weights: K\n)", r"\1  0.10000000  0.20000000  0.30000000  0.000\n", text)
+    file.write_text(text)
+    return read_vasp(file)
+
+
 def test_mesh_is_told_from_a_list_of_points(tmp_path):
     """KPOINTS may be a list; no output of it says the numbers."""
     for mesh in ((6, 6, 6), (6, 6, 3), (3, 3, 3)):
