@@ -22,7 +22,7 @@ from culi_mlip.datasets.references import composition, fit_energies
 from culi_mlip.datasets.split import MEANING, PARTS, missed, split_by_group
 from culi_mlip.datasets.store import Store
 from culi_mlip.errors import DatasetError
-from culi_mlip.files import atomic_path, read_json, write_json, write_text
+from culi_mlip.files import atomic_path, read_record, write_json, write_text
 from culi_mlip.reference import Engine, get_engine
 
 _FINER = {"parent": ", or split by trajectory", "trajectory": ", or split by frame", "frame": ""}
@@ -288,7 +288,11 @@ def split_is(folder: str | os.PathLike[str], split: Split, seed: int) -> bool:
 
 def _record(folder: Path) -> dict[str, Any]:
     path = folder / "split.json"
-    record: dict[str, Any] = read_json(path) if path.is_file() else {}
+    record = read_record(path) if path.is_file() else {}
+    if record.get("chosen"):
+        record = read_record(path, "val", "test", "by", "seed", "engine_digest", "mixed")
+    if not isinstance(record.get("parts", {}), dict):
+        raise DatasetError(f"{path} is damaged (it has no parts): make it by dataset split")
     return record
 
 

@@ -13,8 +13,8 @@ from culi_mlip.datasets.computations import Job, Label, attempt
 from culi_mlip.datasets.executors import LOCAL, WorkerError, Workers, open_executor
 from culi_mlip.datasets.recipe import Recipe
 from culi_mlip.datasets.store import Store
-from culi_mlip.errors import EngineError
-from culi_mlip.files import read_json, write_json
+from culi_mlip.errors import CuliError, EngineError
+from culi_mlip.files import read_record, write_json
 from culi_mlip.reference import Engine
 from culi_mlip.reference.lattice_constants import equilibrium, known_lattice_constant, start
 from culi_mlip.structures import Entry, campaign
@@ -96,7 +96,13 @@ def planned_lattice_constants(
 def kept_lattice_constants(folder: Path) -> Constants:
     """Return the lattice constants that a dataset was built with and its recipe left out."""
     file = folder / FILE
-    found: Constants = read_json(file) if file.exists() else {}
+    found: Constants = read_record(file) if file.exists() else {}
+    for symbol, value in found.items():
+        if not isinstance(value, dict) or not isinstance(value.get("a"), float | int):
+            raise CuliError(
+                f"{file} is damaged (it has no lattice constant of {symbol}): remove it, to find "
+                "them anew"
+            )
     return found
 
 

@@ -1,5 +1,7 @@
 """Parts and card of a dataset: families whole, kinds everywhere, one engine, references."""
 
+from contextlib import suppress
+
 import ase.io
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from ase import Atoms
 
 from culi_mlip.configuration import parse
 from culi_mlip.datasets import Recipe, Store, build_dataset, export_frames, export_parts
+from culi_mlip.datasets.export import chosen_split
 from culi_mlip.datasets.recipe import Split
 from culi_mlip.errors import CuliError, DatasetError
 from culi_mlip.reference import get_engine
@@ -210,3 +213,11 @@ def test_force_of_the_card_is_the_root_mean_square_of_all_components(store, tmp_
     card = export_parts(tmp_path, split=Split(val=0.2, test=0.2), seed=0).card
     components = np.concatenate([np.ravel(entry.results["forces"]) for entry in frames])
     assert card["force_rms"] == pytest.approx(np.sqrt(np.mean(components**2)), rel=1e-9)
+@pytest.mark.parametrize("name", ["split.json", "lattice_constants.json"])
+@pytest.mark.parametrize("content", ["[1, 2]", "null", '{"parts": 3}', '{"chosen": true}', "{"])
+def test_damaged_records_are_one_sentence(store, tmp_path, name, content):
+    """Or are not needed, and written anew."""
+    store.add([labelled(crystal(3 + 0.1 * i), -1.0) for i in range(6)], get_engine("emt"))
+    (tmp_path / name).write_text(content)
+    with suppress(CuliError):
+        export_parts(tmp_path, **(chosen_split(tmp_path) or {"split": Split(), "seed": 0}))
