@@ -39,6 +39,7 @@ def make(settings: CHGNetSettings) -> Calculator:
         If chgnet is not installed.
     """
     check(settings)
+    import torch
     from chgnet.model.dynamics import CHGNetCalculator
     from chgnet.model.model import CHGNet
 
@@ -50,8 +51,9 @@ def make(settings: CHGNetSettings) -> Calculator:
                 super().calculate(*arguments, **options)
 
     warnings.filterwarnings("ignore", module="chgnet")
-    # chgnet announces itself by print
-    with contextlib.redirect_stdout(io.StringIO()), _single_precision():
+    # chgnet announces itself by print, and draws weights before it reads them
+    silent, same_draws = contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng([])
+    with silent, same_draws, _single_precision():
         model = CHGNet.load(model_name=settings.model, use_device="cpu", verbose=False)
         # left-handed cells would reverse its stress
         return only_right_handed(SinglePrecisionCHGNet(model=model, use_device="cpu"))

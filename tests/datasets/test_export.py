@@ -213,6 +213,8 @@ def test_force_of_the_card_is_the_root_mean_square_of_all_components(store, tmp_
     card = export_parts(tmp_path, split=Split(val=0.2, test=0.2), seed=0).card
     components = np.concatenate([np.ravel(entry.results["forces"]) for entry in frames])
     assert card["force_rms"] == pytest.approx(np.sqrt(np.mean(components**2)), rel=1e-9)
+
+
 @pytest.mark.parametrize("name", ["split.json", "lattice_constants.json"])
 @pytest.mark.parametrize("content", ["[1, 2]", "null", '{"parts": 3}', '{"chosen": true}', "{"])
 def test_damaged_records_are_one_sentence(store, tmp_path, name, content):

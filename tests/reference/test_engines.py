@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ase.calculators.emt import EMT
 from ase.eos import EquationOfState
 
@@ -212,3 +213,10 @@ def test_stress_of_the_stored_pair(real_data, chgnet):
         stresses.append(atoms.get_stress())
     assert abs(stresses[0][0]) > 1e-3
     np.testing.assert_allclose(*stresses, atol=1e-5)
+
+
+def test_loading_a_model_draws_nothing():
+    """What is drawn next, such as the weights of a training, does not depend on it."""
+    before = torch.random.get_rng_state()
+    get_engine("chgnet").calculator()
+    assert torch.equal(torch.random.get_rng_state(), before)
