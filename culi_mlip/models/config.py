@@ -165,14 +165,14 @@ def _loss(settings: TrainSettings, used: Sequence[str]) -> dict[str, Any]:
         "_target_": f"nequip.train.Energy{_NEQUIP_NAMES[tuple(used)]}Loss",
         "per_atom_energy": True,
     }
-    if not used:
-        return loss
     weights = {label: getattr(settings.loss, label) for label in used}
     if settings.loss.energy + sum(weights.values()) == 0:
         raise RecipeError(
-            f"loss: the weights of the labels that the frames have (energy, {', '.join(used)}) are "
-            "all 0: give at least one above 0"
+            f"loss: the weights of the labels that the frames have ({', '.join(['energy', *used])}) "
+            "are all 0: give at least one above 0"
         )
+    if not used:
+        return loss
     return loss | {"coeffs": {"total_energy": settings.loss.energy, **weights}}
 
 

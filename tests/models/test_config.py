@@ -88,6 +88,8 @@ def test_a_loss_of_nothing_that_the_frames_have_is_refused():
     configuration(loss=only_stress)
     with pytest.raises(RecipeError, match=r"\(energy, forces\) are all 0"):
         configuration(loss=only_stress, labels=("energy", "forces"))
+    with pytest.raises(RecipeError, match=r"\(energy\) are all 0"):
+        configuration(loss=LossWeights(energy=0, forces=1, stress=0), labels=("energy",))
 
 
 def weights_of(**options):
