@@ -167,9 +167,10 @@ def _loss(settings: TrainSettings, used: Sequence[str]) -> dict[str, Any]:
     }
     weights = {label: getattr(settings.loss, label) for label in used}
     if settings.loss.energy + sum(weights.values()) == 0:
+        names = ", ".join(["energy", *used])
         raise RecipeError(
-            f"loss: the weights of the labels that the frames have ({', '.join(['energy', *used])}) "
-            "are all 0: give at least one above 0"
+            f"loss: the weights of the labels that the frames have ({names}) are all 0: give at "
+            "least one above 0"
         )
     if not used:
         return loss
