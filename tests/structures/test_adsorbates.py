@@ -255,3 +255,39 @@ def test_impossible_coverage_is_refused(coverage):
 def test_wrong_adatoms_are_refused_by_name(call, names):
     with pytest.raises(StructureError, match=names):
         call(slab("Cu", (1, 0, 0), thickness=6))
+
+
+def test_layers_of_adatoms_go_on_where_those_of_the_slab_end():
+    base = slab("Cu", (1, 1, 0), thickness=5)
+    for covered in (li_on_cu(base, 2.5, repeat=(2, 2, 1)), *adatoms(base, "Li")):
+        z, layer = covered.positions[:, 2], covered.arrays["layer"]
+        heights = np.unique(z.round(5))
+        assert layer.tolist() == np.searchsorted(heights, z.round(5)).tolist()
+        assert layer.max() == len(heights) - 1
+
+
+def test_height_seed_and_element_of_an_adlayer_are_as_asked():
+    base = slab("Cu", (1, 0, 0), thickness=5)
+    options = {"repeat": (5, 4, 1), "height": 2.3, "symbol": "Na"}
+    layers = [li_on_cu(base, 0.3, seed=seed, **options) for seed in (0, 1)]
+    for covered in layers:
+        sodium = covered.positions[covered.symbols == "Na"]
+        assert len(sodium) == 6
+        assert sodium[:, 2] - base.positions[:, 2].max() == pytest.approx([2.3] * 6)
+        assert covered.cell.lengths()[:2] == pytest.approx(np.array([5, 4]) * 3.578 / 2**0.5)
+        assert len(covered.constraints[0].index) == 20 * len(base.constraints[0].index)
+    assert not np.allclose(layers[0].positions, layers[1].positions)
+    with pytest.raises(StructureError, match=r"overlap: Cu-Li at 1.79 Å, closer than 70%"):
+        li_on_cu(base, 0.3, height=0.1)
+
+
+def test_sites_of_a_stepped_face_go_from_its_upper_edge_downwards():
+    """Of each kind the highest first; a site is at the mean height of its atoms."""
+    for miller in ((2, 1, 1), (3, 1, 1), (3, 2, 1)):
+        for kind in ("top", "bridge", "hollow"):
+            z = [s.position[2] for s in adsorption_sites(slab("Cu", miller)) if s.kind == kind]
+            assert z == sorted(z, reverse=True)
+            assert len(z) == 1 or z[0] > z[-1] + 0.1
+    atoms = {"top": {1}, "bridge": {2}, "hollow": {3, 4}}
+    for site in adsorption_sites(slab("Cu", (3, 1, 1))):
+        assert site.atoms in atoms[site.kind]

@@ -8,6 +8,7 @@ from ase.neighborlist import neighbor_list
 
 from culi_mlip.errors import StructureError
 from culi_mlip.structures import bulk, rattled, strained, thermal
+from culi_mlip.structures.bulk import atomic_volume, bulk_modulus, nearest_distance
 
 
 @pytest.mark.parametrize(
@@ -81,3 +82,46 @@ def test_impossible_disorder_is_refused():
         strained(bulk("Cu"), [0.1, 0.2])
     with pytest.raises(StructureError, match="turns the cell over"):
         strained(bulk("Cu"), -2)
+
+
+@pytest.mark.parametrize(("symbol", "a"), [("Cu", None), ("Li", None), ("Ag", 4.1), ("Na", 4.3)])
+def test_volume_and_nearest_distance_are_those_of_the_crystal(symbol, a):
+    atoms = bulk(symbol, a=a)
+    assert atomic_volume(symbol, a) == pytest.approx(atoms.get_volume() / len(atoms))
+    assert nearest_distance(symbol, a) == pytest.approx(neighbor_list("d", atoms, 5.0).min())
+
+
+def test_bulk_moduli_are_those_of_experiment():
+    assert bulk_modulus("Cu") == pytest.approx(140, rel=0.05)
+    assert bulk_modulus("Li") == pytest.approx(11.6, rel=0.1)
+    with pytest.raises(StructureError, match="no bulk modulus of Ar"):
+        bulk_modulus("Ar")
+
+
+def test_repeats_are_along_the_vectors_of_the_cell_that_was_chosen():
+    conventional = bulk("Cu", a=3.6, cubic=True, repeat=(1, 2, 3))
+    assert conventional.cell.array == pytest.approx(np.diag([3.6, 7.2, 10.8]))
+    assert len(conventional) == 4 * 6
+    assert bulk("Cu", a=3.6, repeat=(1, 2, 3)).cell.lengths() == pytest.approx(
+        np.array([1, 2, 3]) * 3.6 / 2**0.5
+    )
+
+
+def test_each_atom_moves_as_its_element_does():
+    """At 300 K lithium, nine times lighter and as stiff by θ, moves 3.0 times as far as copper."""
+    atoms = bulk("Cu", repeat=(10, 10, 10))
+    light = np.arange(len(atoms)) % 3 == 0
+    atoms.symbols[light] = "Li"
+    moved = thermal(atoms, 300, seed=0, min_distance=0.3).positions - atoms.positions
+    assert moved[light].std() / moved[~light].std() == pytest.approx(3.02, rel=0.05)
+
+
+def test_a_least_distance_and_a_number_of_draws_are_kept():
+    atoms = bulk("Cu", repeat=(3, 3, 3))
+    with pytest.raises(StructureError, match=r"closer than 2.4 Å in each of 7 draws"):
+        rattled(atoms, 0.3, seed=0, min_distance=2.4, attempts=7)
+    with pytest.raises(StructureError, match=r"closer than 2.5 Å in each of 100 draws"):
+        thermal(atoms, 900, seed=0, min_distance=2.5)
+    near = neighbor_list("d", rattled(atoms, 0.3, seed=0, min_distance=0.1), 2.3).min()
+    again = rattled(atoms, 0.3, seed=0, min_distance=near + 0.01)
+    assert neighbor_list("d", again, 2.5).min() > near

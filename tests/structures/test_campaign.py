@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from ase.neighborlist import neighbor_list
 
 from culi_mlip.configuration import parse
 from culi_mlip.datasets.recipe import Recipe
@@ -256,3 +257,211 @@ def test_unknown_recipe_and_key_are_named(tmp_path):
     recipe.write_text("structures: [{kind: vacancy, symbol: Cu, milers: [[1, 1, 1]]}]")
     with pytest.raises(RecipeError, match="nearest valid key is 'millers'"):
         list(campaign(recipe))
+
+
+def made(part, **rest):
+    """The entries of a recipe with one part."""
+    return list(campaign(parse(Campaign, {"structures": [part], **rest}, "test")))
+
+
+def thickness(atoms):
+    return np.ptp(atoms.positions[:, 2])
+
+
+def vacuum(atoms):
+    return atoms.cell[2, 2] - thickness(atoms)
+
+
+SLAB = {"symbol": "Cu", "a": 3.7, "thickness": 4.0, "vacuum": 6.5, "free_layers": 1}
+
+
+def assert_slab_as_asked(atoms, cells):
+    """Four layers of Cu(100) with a = 3.7 Å, the middle ones fixed, as SLAB says."""
+    copper = atoms[atoms.symbols == "Cu"]
+    assert len(atoms.constraints[0].index) == 2 * cells
+    assert thickness(copper) == pytest.approx(3 * 3.7 / 2)
+    assert neighbor_list("d", copper, 3.0).min() == pytest.approx(3.7 / 2**0.5)
+    assert vacuum(atoms) == pytest.approx(13)
+    area = np.linalg.norm(np.cross(*atoms.cell.array[:2]))
+    assert area == pytest.approx(cells * 3.7**2 / 2)
+
+
+def test_every_option_of_a_slab_reaches_all_that_is_made_of_it():
+    part = SLAB | {"millers": [[1, 0, 0]]}
+    (entry,) = made(part | {"kind": "slab", "repeat": [1, 3, 1]})
+    assert_slab_as_asked(entry.atoms, 3)
+    assert entry.atoms.cell.lengths()[:2] == pytest.approx([3.7 / 2**0.5, 3 * 3.7 / 2**0.5])
+    assert {k: entry.how[k] for k in ("a", "vacuum", "free_layers", "repeat", "millers")} == {
+        "a": 3.7, "vacuum": 6.5, "free_layers": 1, "repeat": (1, 3, 1), "millers": ((1, 0, 0),)
+    }  # fmt: skip
+    (entry,) = made(part | {"kind": "vacancy", "repeat": 5})
+    assert len(entry.atoms) == 4 * 5 - 1
+    assert entry.how["coordination"] == 8
+    assert_slab_as_asked(entry.atoms, 5)
+    adatom = {"kind": "adatom", "adatom": "Na", "height": 2.6, "repeat": [1, 2, 1]}
+    entries = made(part | adatom)
+    assert [(e.how["site"], e.how["site_number"]) for e in entries] == [
+        ("top", 1), ("bridge", 1), ("hollow", 1)
+    ]  # fmt: skip
+    for entry in entries:
+        assert str(entry.atoms.symbols) == "Cu8Na"
+        assert entry.atoms.positions[-1, 2] - entry.atoms.positions[:-1, 2].max() == (
+            pytest.approx(2.6)
+        )
+        assert (entry.how["adatom"], entry.how["height"]) == ("Na", 2.6)
+        assert_slab_as_asked(entry.atoms, 2)
+
+
+def test_every_option_of_an_adlayer_reaches_it():
+    part = SLAB | {"kind": "adlayer", "millers": [[1, 0, 0]], "repeat": [2, 3, 1]}
+    part |= {"adatom": "Ag", "adatom_a": 4.2, "height": 2.4, "coverages": [0.5, 1.5]}
+    half, more = made(part)
+    for entry, n in ((half, 3), (more, 9)):
+        assert (entry.atoms.symbols == "Ag").sum() == n
+        assert (entry.how["adatom"], entry.how["coverage"]) == ("Ag", n / 6)
+        assert entry.how["height"] == 2.4
+        copper, silver = (entry.atoms.positions[entry.atoms.symbols == s, 2] for s in ("Cu", "Ag"))
+        assert silver.min() - copper.max() == pytest.approx(2.4)
+        assert_slab_as_asked(entry.atoms, 6)
+    assert np.ptp(silver) == pytest.approx((4.2**3 / 4) / (3.7**2 / 2), abs=1e-6)
+    assert more.how["adatom_a"] == 4.2
+    assert "adatom_a" not in half.how, "one layer has the slab's lattice"
+    assert half.how["seed"] != more.how["seed"]
+
+
+def test_every_option_of_an_interface_reaches_it():
+    part = {
+        "kind": "interface", "film": "Ag", "substrate": "Cu", "pairs": [[[1, 0, 0], [1, 1, 0]]],
+        "film_a": 4.2, "substrate_a": 3.5, "film_thickness": 5.0, "substrate_thickness": 4.0,
+        "gap": 2.6, "vacuum": 7.0, "strain": "substrate", "shifts": [[0.0, 0.0], [0.25, 0.5]],
+        "max_area": 90.0,
+    }  # fmt: skip
+    entries = made(part)
+    assert [e.how["shift"] for e in entries] == [(0.0, 0.0), (0.25, 0.5)]
+    assert not np.allclose(*(e.atoms.positions for e in entries))
+    for entry in entries:
+        silver, copper = (entry.atoms[entry.atoms.symbols == s] for s in ("Ag", "Cu"))
+        assert silver.positions[:, 2].min() - copper.positions[:, 2].max() == pytest.approx(2.6)
+        assert vacuum(entry.atoms) == pytest.approx(14)
+        assert thickness(silver) == pytest.approx(3 * 4.2 / 2), "4 layers reach 5 Å"
+        assert thickness(copper) == pytest.approx(4 * 3.5 / 8**0.5), "5 layers reach 4 Å"
+        nearest = neighbor_list("d", silver, 3.1)
+        assert nearest == pytest.approx(4.2 / 2**0.5), "the substrate alone is strained"
+        assert entry.how["film_strain"] == pytest.approx([0, 0, 0], abs=1e-9)
+        assert max(map(abs, entry.how["substrate_strain"])) > 1e-3
+        area = np.linalg.norm(np.cross(*entry.atoms.cell.array[:2]))
+        assert entry.how["area"] == pytest.approx(area)
+        expected = {"film_a": 4.2, "substrate_a": 3.5, "gap": 2.6, "strained": "substrate",
+                    "symbols": ("Ag", "Cu"), "millers": ((1, 0, 0), (1, 1, 0))}  # fmt: skip
+        assert {key: entry.how[key] for key in expected} == expected
+        n_film, n_copper = (abs(round(np.linalg.det(entry.how[f"{side}_cell"])))
+                            for side in ("film", "substrate"))  # fmt: skip
+        assert (len(silver), len(copper)) == (4 * n_film, 5 * n_copper)
+    for key, value, words in (
+        ("max_area", 1.0, "within 1 Å²"),
+        ("area_tolerance", 0.0, r"area by .* \(limit 0.00%\)"),
+        ("length_tolerance", 0.0, "within 90 Å²: nothing comes near"),
+    ):
+        with pytest.raises(StructureError, match=words):
+            made(part | {key: value})
+
+
+def test_crystals_are_strained_and_sheared_as_they_say():
+    part = {"kind": "bulk", "symbol": "Li", "a": 3.6, "repeat": [1, 2, 3]}
+    entries = made(part | {"strains": [0.02], "shears": [0.04, 0.01]})
+    primitive = 3.6 / 2 * np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]])
+    ideal = primitive * np.array([[1], [2], [3]])
+    assert [len(e.atoms) for e in entries] == [6] * 3
+    np.testing.assert_allclose(entries[0].atoms.cell.array, 1.02 * ideal, atol=1e-8)
+    assert (entries[0].how["strain"], entries[0].how["a"]) == (0.02, 3.6)
+    for entry, size in zip(entries[1:], (0.04, 0.01), strict=True):
+        strain = np.array(entry.how["strain"])
+        np.testing.assert_array_equal(strain, strain.T)
+        assert size / 4 < np.abs(strain).max() <= size
+        np.testing.assert_allclose(entry.atoms.cell.array, ideal @ (np.eye(3) + strain), atol=1e-7)
+
+
+def test_rattled_sizes_are_taken_in_turn_and_temperatures_once_each():
+    part = {"kind": "bulk", "symbol": "Cu", "repeat": [4, 4, 4]}
+    part["disorder"] = {"copies": 3, "rattle": [0.04, 0.16], "temperatures": [900, 100]}
+    ideal, *moved = made(part)
+    assert [e.how["disorder"].get("rattled") for e in moved] == [0.04, 0.16, 0.04, None, None]
+    assert [e.how["disorder"].get("copy") for e in moved] == [1, 2, 3, None, None]
+    assert [e.how["disorder"].get("thermal_K") for e in moved] == [None] * 3 + [900, 100]
+    assert len({e.how["disorder"]["seed"] for e in moved}) == 5
+    spread = [(e.atoms.positions - ideal.atoms.positions).std() for e in moved]
+    # √(3ħ²T/(m k θ²)) of copper at 900 K is 0.144 Å.
+    assert spread == pytest.approx([0.04, 0.16, 0.04, 0.144, 0.144 / 3], rel=0.1)
+    for entry in moved:
+        size = [entry.how["disorder"].get(key) for key in ("rattled", "thermal_K")]
+        make = rattled if size[0] else thermal
+        again = make(ideal.atoms, size[0] or size[1], seed=entry.how["disorder"]["seed"])
+        np.testing.assert_allclose(again.positions, entry.atoms.positions, atol=1e-8)
+
+
+def test_lattice_constants_of_the_recipe_fill_what_parts_leave_out():
+    constants = {"Cu": 3.9, "Li": 3.2}
+    bulk_part = {"kind": "bulk", "symbol": "Cu", "repeat": [1, 1, 1]}
+    own = bulk_part | {"a": 3.5}
+    interface = {"kind": "interface", "film": "Li", "substrate": "Cu", "substrate_a": 3.6,
+                 "pairs": [[[1, 0, 0], [1, 0, 0]]]}  # fmt: skip
+    layers = {"kind": "adlayer", "symbol": "Cu", "millers": [[1, 0, 0]], "thickness": 4,
+              "coverages": [2]}  # fmt: skip
+    recipe = parse(
+        Campaign,
+        {"structures": [bulk_part, own, interface, layers], "lattice_constants": constants},
+        "test",
+    )
+    done = []
+    first, second, third, fourth = campaign(recipe, progress=lambda *at: done.append(at))
+    assert first.atoms.get_volume() == pytest.approx(3.9**3 / 4)
+    assert second.atoms.get_volume() == pytest.approx(3.5**3 / 4)
+    assert (third.how["film_a"], third.how["substrate_a"]) == (3.2, 3.6)
+    assert (fourth.how["a"], fourth.how["adatom_a"]) == (3.9, 3.2)
+    assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert recipe.open_lattices == []
+    open_ = parse(Campaign, {"structures": [layers, interface, own]}, "test").open_lattices
+    assert open_ == ["Cu", "Li"]
+    thin = parse(Campaign, {"structures": [layers | {"a": 3.6, "coverages": [1]}]}, "test")
+    assert thin.open_lattices == [], "one layer has the slab's lattice"
+
+
+def test_a_campaign_of_another_engine_names_what_it_leaves_open(tmp_path):
+    part = {"kind": "interface", "film": "Li", "substrate": "Cu", "substrate_a": 3.6}
+    recipe = tmp_path / "r.yaml"
+    for engine, refused in (({"name": "gpaw"}, True), ({"name": "chgnet"}, False), ({}, False)):
+        recipe.write_text(yaml.safe_dump({"structures": [part], "engine": engine}))
+        if refused:
+            words = "leaves the lattice constants of Li to engine 'gpaw'"
+            with pytest.raises(StructureError, match=words):
+                campaign(recipe)
+        else:
+            campaign(recipe)
+
+
+def test_another_seed_is_another_draw():
+    part = {"kind": "bulk", "symbol": "Cu", "shears": [0.02], "disorder": {"copies": 1}}
+    first, again, other = (
+        {e.uid for e in made(part, seed=seed) if e.how["strain"] or "disorder" in e.how}
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert not first & other
+
+
+def test_defaults_of_parts_are_those_of_the_docs():
+    """Gaps, heights, vacuum and limits that the page of structures states."""
+    interface = InterfacePart(kind="interface", film="Li", substrate="Cu")
+    assert (interface.gap, interface.vacuum, interface.strain) == (3.0, 15.0, "film")
+    assert (interface.area_tolerance, interface.length_tolerance, interface.angle_tolerance) == (
+        0.09, 0.09, 0.09,
+    )  # fmt: skip
+    assert interface.shifts == ((0.0, 0.0),)
+    layer = AdlayerPart(kind="adlayer", symbol="Cu", coverages=(1,))
+    assert (layer.height, layer.vacuum, layer.free_layers, layer.adatom) == (2.0, 15.0, 2, "Li")
+    assert layer.arrangement == "random"
+    assert VacancyPart(kind="vacancy", symbol="Cu").repeat == (2, 2, 1)
+    adatom = AdatomPart(kind="adatom", symbol="Cu", adatom="Li")
+    assert (adatom.repeat, adatom.height) == ((2, 2, 1), 2.0)
+    assert SlabPart(kind="slab", symbol="Cu").repeat == (1, 1, 1)
+    assert BulkPart(kind="bulk", symbol="Cu").strains == (0.0,)

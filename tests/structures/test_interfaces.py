@@ -382,3 +382,89 @@ def test_overlapping_atoms_and_unknown_strain_are_refused():
         interface("Li", (1, 0, 0), "Cu", (1, 0, 0), gap=0.5)
     with pytest.raises(StructureError, match="film, substrate or shared"):
         interface("Li", (1, 0, 0), "Cu", (1, 0, 0), strain="both")
+
+
+def square(length, symbol="H"):
+    return Atoms(symbol, cell=[length, length, 20], pbc=(True, True, False))
+
+
+def test_the_nearest_miss_says_by_how_much_and_at_what_area():
+    """Squares of 3 Å on 3.3 Å: areas differ by 17.36 %, lengths by 9.09 %, angles not at all."""
+    film, substrate = square(3.0, "Li"), square(3.3, "Cu")
+    limits = {"max_area": 12, "area_tolerance": 0.15, "length_tolerance": 0.08}
+    with pytest.raises(StructureError) as error:
+        first_match(film, substrate, **limits)
+    assert str(error.value) == (
+        "no match of Li on Cu within 12 Å²: the nearest miss, at 11 Å², is off in "
+        "area by 17.36% (limit 15.00%) and length by 9.09% (limit 8.00%): "
+        "raise that tolerance, or max_area"
+    )
+    wider = {"max_area": 12, "area_tolerance": 0.18, "length_tolerance": 0.091}
+    match = first_match(film, substrate, **wider, angle_tolerance=0.0)
+    assert match.mismatch == pytest.approx((1 - 9 / 10.89, 1 - 3 / 3.3, 0))
+    assert match.area == pytest.approx(10.89)
+    np.testing.assert_allclose(match.strain, 0.1 * np.eye(2), atol=1e-9)
+    assert match.max_strain == pytest.approx(0.1)
+
+
+def test_each_mismatch_is_that_of_the_cells():
+    """A rhombus of 80° on one of 88°, sides 3 and 3.1 Å."""
+    film, substrate = atoms_of((3.0, 3.0, 80.0)), atoms_of((3.1, 3.1, 88.0))
+    match = first_match(film, substrate, max_area=10, angle_tolerance=0.1, area_tolerance=0.09)
+    sines = np.sin(np.radians([80, 88]))
+    assert match.mismatch.area == pytest.approx(1 - 9 * sines[0] / (3.1**2 * sines[1]))
+    assert match.mismatch.length == pytest.approx(1 - 3 / 3.1)
+    assert match.mismatch.angle == pytest.approx(1 - 92 / 100), "obtuse on obtuse"
+
+
+@pytest.mark.parametrize("thickness", [(8, 8), (30, 6), (6, 30)])
+def test_shared_strain_is_in_inverse_proportion_to_stiffness_times_thickness(thickness):
+    """Bulk moduli of experiment: Cu 140 GPa, Li 11 GPa; strain energy is least there."""
+    film, substrate = (
+        slab(symbol, (1, 0, 0), thickness=t, free_layers=None)
+        for symbol, t in zip(("Li", "Cu"), thickness, strict=True)
+    )
+    both = join(film, substrate, first_match(film, substrate), strain="shared")
+    stiff = [
+        modulus * np.ptp(atoms.positions[:, 2]) for modulus, atoms in ((11, film), (140, substrate))
+    ]
+    (film_xx, film_yy, _), (xx, yy, _) = both.info["film_strain"], both.info["substrate_strain"]
+    for one, other in ((film_xx, xx), (film_yy, yy)):
+        assert stiff[0] * np.log(1 + one) == pytest.approx(-stiff[1] * np.log(1 + other))
+
+
+def test_every_option_of_an_interface_reaches_it():
+    options = {
+        "film_a": 3.5, "substrate_a": 3.7, "film_thickness": 5.0, "substrate_thickness": 9.0,
+        "gap": 2.2, "vacuum": 8.0, "strain": "substrate",
+    }  # fmt: skip
+    atoms = interface("Li", (1, 0, 0), "Cu", (1, 1, 0), **options)
+    lithium, copper = (atoms[atoms.symbols == s] for s in ("Li", "Cu"))
+    assert np.ptp(lithium.positions[:, 2]) == pytest.approx(3 * 3.5 / 2)
+    assert np.ptp(copper.positions[:, 2]) == pytest.approx(7 * 3.7 / 8**0.5)
+    assert lithium.positions[:, 2].min() - copper.positions[:, 2].max() == pytest.approx(2.2)
+    assert atoms.cell[2, 2] - np.ptp(atoms.positions[:, 2]) == pytest.approx(16)
+    assert neighbor_list("d", lithium, 3.2) == pytest.approx(3.5 * 3**0.5 / 2), "not strained"
+    assert atoms.info["area"] == pytest.approx(np.linalg.det(plane(atoms)))
+    moved = interface("Li", (1, 0, 0), "Cu", (1, 1, 0), shift=(0.3, 0.1), **options)
+    assert not np.allclose(moved.positions, atoms.positions)
+    with pytest.raises(StructureError, match="closer than 90% of their bond"):
+        interface("Li", (1, 0, 0), "Cu", (1, 1, 0), min_bond=0.9, **options)
+    for limits, words in (
+        ({"max_area": 2}, "within 2 Å²"),
+        ({"area_tolerance": 0}, r"area by [^l]* \(limit 0.00%\)"),
+        ({"length_tolerance": 0, "max_area": 41}, "within 41 Å²: nothing comes near"),
+        ({"angle_tolerance": 0}, r"off in length by 10.04% \(limit 9.00%\): raise"),
+    ):
+        with pytest.raises(StructureError, match=words):
+            interface("Li", (1, 1, 0), "Cu", (1, 1, 1), **{"max_area": 40, **limits})
+
+
+def test_a_grid_of_registries_has_one_of_each_that_mirrors_make_equal():
+    """Three points along each vector of a rectangle: moved by thirds of either."""
+    film = Atoms("H", cell=[3, 4, 20], pbc=(True, True, False))
+    match = first_match(film, film, max_area=13)
+    shifts = registry_shifts(film, film, match, grid=3)
+    third = 1 / 3
+    expected = [(0, 0), (0, third), (third, 0), (third, third)]
+    np.testing.assert_allclose(sorted(map(tuple, shifts)), expected, atol=1e-6)
