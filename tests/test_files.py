@@ -4,15 +4,30 @@ import ctypes
 import errno
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from culi_mlip.datasets import Store
-from culi_mlip.errors import CuliError, OutputError
-from culi_mlip.files import atomic_path, read_frames, write_json, write_text
+from culi_mlip.errors import CuliError, OutputError, StructureError
+from culi_mlip.files import (
+    atomic_path,
+    file_lock,
+    output_errors,
+    read_arrays,
+    read_frames,
+    read_json,
+    read_record,
+    read_structures,
+    write_frames,
+    write_json,
+    write_text,
+    xyz_text,
+)
 
 HOLD = (
     "import sys\nfrom culi_mlip.runs import locked\n"
@@ -122,3 +137,110 @@ def test_a_file_whose_name_has_an_at_sign_is_that_file(tmp_path):
 
     write(tmp_path / "run@2.xyz", [bulk("Cu")] * 3, format="extxyz")
     assert len(read_frames(tmp_path / "run@2.xyz")) == 3
+
+
+def test_rows_of_a_database_bring_their_values_where_frames_have_them(tmp_path):
+    """Key-value pairs and data are information; data of each atom in three columns are arrays."""
+    from ase.build import bulk
+    from ase.db import connect
+
+    atoms = bulk("Cu", cubic=True)
+    data = {"REF_forces": np.arange(12.0).reshape(4, 3), "virial": np.arange(9.0).reshape(3, 3),
+            "charges": np.arange(4.0)}  # fmt: skip
+    with connect(tmp_path / "frames.db") as database:
+        database.write(atoms, REF_energy=-3.5, data=data)
+        database.write(bulk("Li"), REF_energy=-1.5)
+    first, second = read_frames(tmp_path / "frames.db")
+    assert (first.info["REF_energy"], second.info["REF_energy"]) == (-3.5, -1.5)
+    assert first.arrays["REF_forces"].tolist() == data["REF_forces"].tolist()
+    assert "REF_forces" not in first.info
+    assert np.array(first.info["virial"]).tolist() == data["virial"].tolist()
+    assert np.array(first.info["charges"]).tolist() == [0, 1, 2, 3]
+    assert str(second.symbols) == "Li"
+
+
+def test_structures_of_a_folder_are_read_by_name_and_others_left(tmp_path):
+    from ase.build import bulk
+    from ase.io import write
+
+    for name, length in (("c.traj", 3.3), ("a.extxyz", 3.1), ("b.cif", 3.2), ("POSCAR", 3.0),
+                         ("d.vasp", 3.4), ("e.xyz", 3.5), ("CONTCAR", 2.9)):  # fmt: skip
+        options = {"format": "extxyz"} if name.endswith("xyz") else {}
+        write(tmp_path / name, bulk("Cu", a=length, cubic=True), **options)
+    (tmp_path / "notes.txt").write_text("none")
+    lengths = [atoms.cell.lengths()[0] for atoms in read_structures(tmp_path)]
+    assert lengths == pytest.approx([2.9, 3.0, 3.1, 3.2, 3.3, 3.4, 3.5])
+    (one,) = read_structures(tmp_path / "b.cif")
+    assert one.cell.lengths()[0] == pytest.approx(3.2)
+
+
+def test_values_of_numpy_and_paths_are_plain_in_json_and_come_back(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"n": np.int64(3), "x": np.array([[1.5, 2.0]]), "p": tmp_path / "q", "é": "é"})
+    assert read_json(path) == {"n": 3, "x": [[1.5, 2.0]], "p": str(tmp_path / "q"), "é": "é"}
+    assert path.read_text().endswith("}\n")
+    assert read_record(path, "n", "p")["n"] == 3
+    with pytest.raises(CuliError, match=r"a.json is damaged \(it has no y, z\): remove it"):
+        read_record(path, "n", "y", "z")
+    write_json(path, [1])
+    with pytest.raises(CuliError, match=r"it has no keys"):
+        read_record(path)
+    with pytest.raises(CuliError, match=r"none.json does not exist: check the path"):
+        read_json(tmp_path / "none.json")
+
+
+def test_arrays_come_back_all_and_those_that_are_missing_are_named(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.arange(3), y=np.eye(2))
+    found = read_arrays(tmp_path / "a.npz", "x")
+    assert {name: array.tolist() for name, array in found.items()} == {
+        "x": [0, 1, 2], "y": [[1, 0], [0, 1]]
+    }  # fmt: skip
+    with pytest.raises(CuliError, match=r"a.npz is damaged \(.*z.*\): remove it"):
+        read_arrays(tmp_path / "a.npz", "x", "z")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1\n\nCu 0 0 0\n\n\nmany\n\nCu 0 0 0\n", "line 6: 'many' is not the number of atoms"),
+        ("1\n\nCu 0 0 0\n2\n\nCu 0 0 0\n", "line 4: frame 1 is empty or has fewer than 2 atoms"),
+        ("1\n\nCu 0 0 0\n1\n\nCu 0 inf 0\n", "frame 1: the position of atom 0 is NaN or infinite"),
+        ('1\nLattice="3 0 0 0 nan 0 0 0 3"\nCu 0 0 0\n', "frame 0: the cell holds NaN"),
+        ("1\n\nCu 0 0 0\n1\n\nX 0 0 0\n", "frame 1: X is no element"),
+    ],
+)  # fmt: skip
+def test_a_wrong_frame_is_named_by_its_place(tmp_path, text, message):
+    (tmp_path / "a.xyz").write_text(text)
+    with pytest.raises(StructureError, match=re.escape(message)):
+        read_frames(tmp_path / "a.xyz")
+
+
+def test_frames_go_and_come_in_their_order_with_labels_and_vectors(tmp_path):
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+
+    frames = [bulk("Cu", a=3.5 + 0.05 * i, cubic=True) for i in range(3)]
+    for atoms in frames:
+        atoms.calc = EMT()
+        atoms.get_forces()
+    write_frames(tmp_path / "deep/a.xyz", frames)
+    text = (tmp_path / "deep/a.xyz").read_text()
+    assert xyz_text(tmp_path / "deep/a.xyz") == text
+    found = read_frames(tmp_path / "deep/a.xyz")
+    energies = [atoms.get_potential_energy() for atoms in frames]
+    assert [atoms.get_potential_energy() for atoms in found] == pytest.approx(energies)
+    vectors = "1\nframe\nCu 0 0 0\nVEC1 3 0 0\nVEC2 0 4 0\nVEC3 0 0 5\n"
+    (tmp_path / "v.xyz").write_text("\n" + vectors + "\n \n" + vectors)
+    assert [a.cell.lengths().tolist() for a in read_frames(tmp_path / "v.xyz")] == [[3, 4, 5]] * 2
+
+
+def test_what_cannot_be_written_says_why_and_a_lock_is_of_its_folder(tmp_path):
+    def fail():
+        raise OSError(errno.ENOSPC, "whatever")
+
+    words = "cannot write here: no space left on device; free some"
+    with pytest.raises(OutputError, match=words), output_errors("here"):
+        fail()
+    lock = tmp_path / ".lock"
+    with file_lock(lock), pytest.raises(CuliError, match=f"in {tmp_path}: "), file_lock(lock):
+        pass

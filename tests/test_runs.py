@@ -1,14 +1,18 @@
 """Run folders: record, lock, outcome, refusal of another job."""
 
+import os
+import platform
 import subprocess
 import sys
+from datetime import datetime, timedelta, timezone
+from importlib import metadata
 
 import pytest
 import yaml
 
 from culi_mlip.errors import CuliError, OutputError
 from culi_mlip.files import atomic_path, write_json
-from culi_mlip.runs import is_finished, run_folder
+from culi_mlip.runs import is_finished, locked, run_folder
 
 
 def record(folder):
@@ -82,3 +86,44 @@ def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path):
 def test_forbidden_folder_is_named(tmp_path):
     with pytest.raises(OutputError, match="cannot write"), atomic_path("/proc/nowhere/file"):
         pass
+
+
+def test_a_record_says_what_ran_when_where_and_with_what(tmp_path):
+    before = datetime.now(timezone.utc).replace(microsecond=0)
+    with run_folder(tmp_path, "a command", {"é": 1, "b": (2, 3)[0]}):
+        begun = record(tmp_path)
+        assert "ended" not in begun
+    found = record(tmp_path)
+    started, ended = (datetime.fromisoformat(found[key]) for key in ("started", "ended"))
+    assert begun["started"] == found["started"]
+    assert before <= started <= ended <= datetime.now(timezone.utc)
+    assert started.utcoffset() == timedelta(0)
+    assert found["command"] == "a command"
+    assert found["hardware"] == {"machine": platform.machine(), "cpus": os.cpu_count()}
+    for package in ("ase", "numpy", "torch", "nequip"):
+        assert found["versions"][package] == metadata.version(package)
+    assert found["versions"]["python"] == platform.python_version()
+    assert "é: 1" in (tmp_path / "run.yaml").read_text(encoding="utf-8")
+    assert list(found) == ["command", "status", "started", "inputs", "versions", "hardware",
+                           "ended"]  # fmt: skip
+
+
+def test_a_run_that_is_begun_again_is_running_and_an_error_without_words_has_its_name(tmp_path):
+    with pytest.raises(KeyboardInterrupt), run_folder(tmp_path, "test", {}):
+        raise KeyboardInterrupt
+    assert record(tmp_path)["reason"] == "KeyboardInterrupt"
+    with run_folder(tmp_path, "test", {}):
+        assert record(tmp_path)["status"] == "running"
+        assert "reason" not in record(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(CuliError, match="file is a file: give a folder"), locked(tmp_path / "file"):
+        pass
+
+
+def test_another_job_is_named_by_all_that_differs(tmp_path):
+    assert not is_finished(tmp_path / "new", {"a": 1})
+    with run_folder(tmp_path, "md", {"a": 1, "b": 2, "c": 3}):
+        pass
+    words = r"holds another job \(md with other d, a, b\): choose another --out"
+    with pytest.raises(CuliError, match=words):
+        is_finished(tmp_path, {"d": 4, "a": 7, "c": 3})

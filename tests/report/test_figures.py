@@ -4,6 +4,8 @@ import io
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.data import covalent_radii
 from matplotlib.image import imread
 
 from culi_mlip.models.evaluation import Errors
@@ -176,3 +178,76 @@ def test_noise_is_drawn_beside_the_models_own_error_in_thousandths():
     (law,) = [line for line in shots.get_lines() if line.get_linestyle() == "-"
               and line.get_marker() == "None"]  # fmt: skip
     assert law.get_ydata() == pytest.approx([1000 * 0.3 * n**-0.5 for n in (100, 1000)])
+
+
+def test_series_stand_at_their_times_and_the_curve_has_both_errors():
+    log = {
+        "time_ps": np.array([0.5, 2.5]),
+        "temperature_K": np.array([300.0, 330.0]),
+        "potential_eV": np.array([-10.0, -9.0]),
+        "conserved_eV": np.array([5.0, 5.2]),
+    }
+    figure = md_series(log, 310.0, 4, "NVT of six")
+    assert figure.get_suptitle() == "NVT of six"
+    upper, lower = figure.axes
+    for axes in (upper, lower):
+        assert axes.get_lines()[0].get_xdata() == pytest.approx([0.5, 2.5])
+    assert (upper.get_ylabel(), lower.get_ylabel(), lower.get_xlabel()) == (
+        "temperature (K)", "energy (meV/atom)", "time (ps)",
+    )  # fmt: skip
+    rows = [{"epoch": e, "val0_epoch/forces_mae": 0.3 / (e + 1),
+             "val0_epoch/per_atom_energy_mae": 0.02 / (e + 1)} for e in (0, 1, 4)]  # fmt: skip
+    (axes,) = learning_curve(rows).axes
+    found = {line.get_label(): line.get_ydata() for line in axes.get_lines()}
+    assert found["force (meV/Å)"] == pytest.approx([300, 150, 60])
+    assert found["energy (meV/atom)"] == pytest.approx([20, 10, 4])
+    assert axes.get_lines()[0].get_xdata() == pytest.approx([1, 2, 5])
+    assert axes.get_yscale() == "log"
+
+
+def test_heights_are_drawn_as_far_as_they_reach():
+    profiles = {"Cu": (np.array([5.0, 6.0]), np.array([0.5, 0.7])),
+                "Li": (np.array([9.0, 10.0]), np.array([2.0, 3.0]))}  # fmt: skip
+    (axes,) = heights(profiles).axes
+    for collection, (name, (z, density)) in zip(axes.collections, profiles.items(), strict=True):
+        assert collection.get_label() == name
+        box = collection.get_paths()[0].get_extents()
+        assert (box.x0, box.x1, box.y1) == pytest.approx((*z, density.max()))
+    assert axes.get_ylabel() == "atoms per Å"
+
+
+def test_snapshots_show_each_frame_under_its_title_wrapped_and_the_near_atoms_last():
+    start = Atoms("CuLi", positions=[[1, 1, 5], [2, 1, 9]], cell=[8, 8, 20], pbc=(1, 1, 0))
+    end = start.copy()
+    end.positions[1] = [11, 1, 7]  # out of the cell, above the copper
+    figure = snapshots({"start": start, "end": end})
+    side, above = figure.axes[1], figure.axes[3]
+    assert side.get_title() == "end"
+    assert sorted(side.collections[0].get_offsets().round(9).tolist()) == [[1, 5], [3, 7]]
+    assert above.collections[0].get_offsets().round(9).tolist() == [[1, 1], [3, 1]], (
+        "lithium on top"
+    )
+    sizes = above.collections[0].get_widths()
+    radii = covalent_radii[[29, 3]]
+    assert sizes[0] / sizes[1] == pytest.approx(radii[0] / radii[1])
+    first = figure.axes[0].collections[0].get_offsets()
+    assert sorted(first.round(9).tolist()) == [[1, 5], [2, 9]]
+
+
+def test_farther_atoms_are_darker_down_to_half_eight_angstrom_below():
+    column = Atoms("Cu3", positions=[[0, 0, 0], [0, 0, 10], [0, 0, 14]], cell=[9, 9, 30],
+                   pbc=(1, 1, 0))  # fmt: skip
+    _, above = contact_sheet([("", column)]).axes
+    light = above.collections[0].get_facecolors()[:, 0] / (0xC2 / 255)
+    assert light == pytest.approx([0.5, 0.75, 1.0])
+
+
+def test_a_sheet_fills_its_rows_evenly_and_repeats_narrow_cells():
+    small = bulk("Cu", a=3.6, cubic=True)
+    small.pbc = (True, False, False)
+    frames = [(str(i), small) for i in range(7)]
+    figure = contact_sheet(frames, columns=6)
+    lefts = {round(axes.get_position().x0, 4) for axes in figure.axes}
+    assert len(lefts) == 8, "two rows of four rather than six and one"
+    assert len(figure.axes[0].collections[0].get_offsets()) == 3 * 4, "8 Å are three cells"
+    assert len(contact_sheet(frames[:2], columns=6).axes) == 4

@@ -72,6 +72,7 @@ def page(tmp_path_factory):
     write_json(root / "run/model.json", {"variant": "<em>own</em>"})
     curve = [{"epoch": e, "val0_epoch/forces_mae": 0.1, "val0_epoch/per_atom_energy_mae": 0.01}
              for e in range(3)]  # fmt: skip
+    curve[2]["val0_epoch/forces_mae"] = 0.05
     write_json(root / "run/learning_curve.json", curve)
     rows = [
         errors("bulk", 1, 0.0123, 0.0456, 2 / GPA),
@@ -79,17 +80,24 @@ def page(tmp_path_factory):
         errors("all", 5, 0.0042, 0.0077, 0.5 / GPA),
     ]
     write_json(root / "evaluation/errors.json", rows)
-    pairs = {key: np.array([[0.0, 0.1], [1.0, 1.2]]) for key in ("energies", "forces", "stresses")}
+    pairs = {
+        key: np.array([[0.0, 0.1], [1.0, 1.0 + i]])
+        for i, key in enumerate(("energies", "forces", "stresses"))
+    }
     np.savez_compressed(root / "evaluation/pairs.npz", **pairs)
     frame = slab("Cu", (1, 0, 0), thickness=3, free_layers=None)
-    for name in ("nvt", "nve"):
-        log = "time_ps,temperature_K,potential_eV,conserved_eV\n0,300,-1,-1\n1,310,-1.1,-1\n"
+    moved = frame.copy()
+    moved.positions[:, 2] += 1
+    for name, kelvin in (("nvt", 310), ("nve", 290)):
+        log = f"time_ps,temperature_K,potential_eV,conserved_eV\n0,300,-1,-1\n1,{kelvin},-1.1,-1\n"
         write_text(root / f"md/{name}/log.csv", log)
-        write_frames(root / f"md/{name}/trajectory.extxyz", [frame, frame])
+        write_frames(root / f"md/{name}/trajectory.extxyz", [frame, frame, moved])
     md = {"nve_drift": -0.00123, "lost_atoms": [3, 4], "nvt_time_ps": 2.0, "temperature_K": 300.0,
           "heights": {"Cu": {"height": [0.0, 1.0], "density": [1.0, 2.0]}}}  # fmt: skip
     write_json(root / "md/summary.json", md)
-    return Reader(write_page(root).read_text(encoding="utf-8"))
+    found = Reader(write_page(root).read_text(encoding="utf-8"))
+    found.root, found.md = root, md
+    return found
 
 
 def test_errors_are_in_the_units_of_their_columns(page):
@@ -180,3 +188,25 @@ def test_errors_by_kind_and_in_all_are_those_that_were_put_in():
     assert rows["all"].stress_mae == rows["large"].stress_mae == pytest.approx(0.004)
     assert (rows["small"].frames, rows["large"].frames, rows["all"].frames) == (1, 1, 2)
     assert found.energies[0] == pytest.approx([frames[0].get_potential_energy() / 4] * 2, abs=0.01)
+
+
+def test_each_figure_is_drawn_from_its_own_file(page):
+    from culi_mlip.report.page import _figures
+
+    drawn = _figures(page.root, page.md)
+    shown = [axes.texts[0].get_text() for axes in drawn["parity"].axes]
+    assert shown == ["MAE 50 meV/atom", "MAE 550 meV/Å", f"MAE {1.05 * GPA:.3g} GPa"]
+    assert drawn["learning_curve"].axes[0].get_lines()[0].get_ydata()[-1] == pytest.approx(50)
+    for name, kelvin, lines in (("nvt", 310, 2), ("nve", 290, 1)):
+        assert drawn[name].get_suptitle() == name.upper()
+        upper, lower = drawn[name].axes
+        assert upper.get_lines()[0].get_ydata() == pytest.approx([300, kelvin])
+        assert len(upper.get_lines()) == lines, "a thermostat has a target"
+        potential = lower.get_lines()[0].get_ydata()
+        assert potential == pytest.approx([0, -100 / 3]), "three atoms"
+    start, end, *_ = drawn["snapshots"].axes
+    assert (start.get_title(), end.get_title()) == ("start", "after 2 ps")
+    rise = [axes.collections[0].get_offsets()[:, 1].max() for axes in (start, end)]
+    assert rise[1] - rise[0] == pytest.approx(1)
+    assert {file.stem for file in (page.root / "figures").iterdir()} == {*drawn}
+    assert "First and last frame of 2 ps at 300 K" in page.text

@@ -116,3 +116,61 @@ def test_tunings_of_different_errors_are_reported_apart(tuning, tmp_path):
     other = tuning_in(tmp_path / "other", error="energy MAE (eV/atom)")
     with pytest.raises(CuliError, match="energy MAE .* and force MAE .*: report them apart"):
         write_report([tuning, other], [{}, {}], tmp_path / "report")
+
+
+def test_two_tunings_keep_their_names_timings_and_machines(tmp_path):
+    """Side by side on one page: rows, legends and the machines of each under its own name."""
+    tunings = [tuning_in(tmp_path / name, name=name) for name in ("first", "second")]
+    tunings[1].trials[2].user_attrs["hardware"] = "GPU <X>"
+    timings = [{1: {"inference_seconds": 1.25}}, {2: {"inference_seconds": 7.5}}]
+    page = write_report(tunings, timings, tmp_path / "report").read_text(encoding="utf-8")
+    first, second = page.split("<h2>second</h2>")
+    first = first.split("<h2>first</h2>")[1]
+    assert "<td>1</td><td>10.0</td><td>8.000</td><td>1.250</td><td>2,000</td>" in first
+    assert "<td>1</td><td>10.0</td><td>8.000</td><td>–</td>" in second
+    assert "<td>2</td><td>20.0</td><td>2.000</td><td>7.500</td>" in second
+    assert "on GPU &lt;X&gt;" in second
+    assert "GPU" not in first
+    rows = list(csv.DictReader((tmp_path / "report/trials.csv").open()))
+    assert [row["study"] for row in rows] == ["first"] * 7 + ["second"] * 7
+    assert len(list((tmp_path / "report/best").iterdir())) == 6
+    (axes,) = pareto_figure(tunings).axes
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["first, 6 trials", "second, 6 trials", "untuned"]
+    stars = [
+        line for line in axes.get_lines() if line.get_marker() == "*" and len(line.get_xdata())
+    ]
+    assert [(*s.get_xdata(), *s.get_ydata()) for s in stars] == [(80, 4)] * 2
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+
+
+def test_the_chart_of_the_page_has_trials_the_untuned_and_the_front(tuning):
+    from culi_mlip.report.tuning import _interactive
+
+    figure = _interactive([tuning])
+    found = {trace.name: trace for trace in figure.data}
+    assert list(found) == ["a<b>", "a<b>, untuned", "a<b>, front"]
+    assert list(found["a<b>"].x) == pytest.approx([1000 * error for error, _ in VALUES.values()])
+    assert list(found["a<b>"].y) == [seconds for _, seconds in VALUES.values()]
+    assert (found["a<b>, untuned"].x, found["a<b>, untuned"].y) == ((80,), (4,))
+    assert list(found["a<b>, front"].y) == [8, 7, 2, 1]
+    assert found["a<b>, front"].text[1] == "trial 4<br>r_max=8"
+    assert found["a<b>, front"].line.shape == "hv"
+    layout = figure.layout
+    assert layout.xaxis.title.text == "Validation force MAE (meV/Å)"
+    assert layout.yaxis.title.text == "Inference time, whole test set (s)"
+    assert (layout.xaxis.type, layout.yaxis.type) == ("log", "log")
+
+
+def test_a_front_of_two_has_no_balanced_model_and_balance_is_on_logarithms(tmp_path):
+    """Between (1, 100) and (100, 1), (1.1, 32) is nearer to (1, 1) by ratios than (12, 12) is."""
+    tuning = tuning_in(tmp_path / "t")
+    by_slot = {t.user_attrs["slot"]: t for t in tuning.trials}
+    for slot, values in {1: (1, 100), 4: (1.1, 32), 2: (12, 12), 3: (100, 1)}.items():
+        by_slot[slot].values = values
+    by_slot[0].values = (200, 200)
+    assert slots(best_trials(tuning)) == {"most accurate": 1, "fastest": 3, "balanced": 4}
+    by_slot[4].values = (1.1, 36)
+    assert slots(best_trials(tuning))["balanced"] == 2
+    two = Tuning(tuning.folder, tuning.study, 7, [by_slot[1], by_slot[3]])
+    assert slots(best_trials(two)) == {"most accurate": 1, "fastest": 3}
