@@ -53,7 +53,10 @@ def show(source: Path, out: Path | None, most: int, viewer: bool) -> None:
     if out and out.suffix != ".png":
         raise OutputError(f"--out {out}: give a file that ends in .png")
     read = read_structures(source)
-    frames = list({_content(atoms): atoms for atoms in reversed(read)}.values())[::-1]
+    first: dict[str, Atoms] = {}
+    for atoms in read:
+        first.setdefault(_content(atoms), atoms)
+    frames = list(first.values())
     n = min(most, len(frames))
     shown = [frames[round(i * (len(frames) - 1) / max(1, n - 1))] for i in range(n)]
     stem = source.resolve().with_suffix("")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def write_page(folder: str | os.PathLike[str]) -> Path:
         "</div>",
         image(drawn["heights"], "Where the atoms were, averaged over the thermostatted run."),
         "<h2>What next</h2>",
-        _next_steps(html.escape(root.resolve().name)),
+        _next_steps(root.resolve().name),
     ]
     page = root / "report.html"
     write_text(
@@ -193,14 +194,15 @@ def _reference_line(card: Mapping[str, Any]) -> str:
 
 
 def _next_steps(name: str) -> str:
+    text, word = html.escape(name), html.escape(shlex.quote(name))
     return f"""<p>The potential is an ASE calculator:</p>
 <pre>from culi_mlip.calculator import HybridAllegro
-atoms.calc = HybridAllegro("{name}/run")
+atoms.calc = HybridAllegro("{text}/run")
 atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()</pre>
 <p>Compare the three variants on the same data, or run a longer trajectory:</p>
-<pre>culi-mlip train {name}/data --variant mlp --out run-mlp
-culi-mlip evaluate run-mlp {name}/data/test.extxyz
-culi-mlip md {name}/li_on_cu100.extxyz --model {name}/run --temperature 400 --time 10 --out md</pre>
+<pre>culi-mlip train {word}/data --variant mlp --out run-mlp
+culi-mlip evaluate run-mlp {word}/data/test.extxyz
+culi-mlip md {word}/li_on_cu100.extxyz --model {word}/run --temperature 400 --time 10 --out md</pre>
 <p>For research, replace the stand-in engine by DFT: copy workflows/quickstart.yaml, enlarge it,
 choose the engine, and run culi-mlip build-dataset. Trajectories (extended XYZ) open in OVITO and
 in the ASE GUI; logs are CSV.</p>"""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
+from matplotlib.figure import Figure
 
 import culi_mlip.calculator
 from culi_mlip import datasets, dynamics
@@ -208,10 +209,6 @@ def test_every_option_of_a_melt_quench_reaches_it(run, record, tmp_path):
     result = SimpleNamespace(log=log, trajectory=tmp_path / "t.extxyz")
     calls = record(dynamics, "melt_quench", result)
     chosen = record(dynamics, "choose_frames", Chosen([3, 1], 2, 0, "two are few"))
-    (tmp_path / "lj.yaml").write_text(
-        "calculator: ase.calculators.lj.LennardJones\narguments: {rc: 4.0}\n"
-        "lattice_constants: {Cu: 3.7, Li: 3.5}\n"
-    )
     options = ["--hold", 700, "--hold-time", 0.006, "--to", 40, "--rate", 90, "--timestep", 1.5,
                "--frames", 9, "--seed", 8, "--out", "there"]  # fmt: skip
     output = run("melt-quench", "--engine", "emt", "t.extxyz", *options)
@@ -258,7 +255,7 @@ def test_without_a_structure_a_melt_quench_takes_the_lattices_of_its_engine(
 def test_draws_and_seeds_reach_the_analyses_of_a_circuit(run, record, tmp_path):
     def fisher(circuit, *, draws, seed, inputs=100):
         n = circuit.n_weights
-        ranks = np.array([{1: 3, 2: 7, 3: 9, 4: 8.95, 5: 9}[circuit.depth]])
+        ranks = np.array([{1: 3, 2: 7, 3: 8.95, 4: 9, 5: 9}[circuit.depth]])
         values = np.array([[0.005, 0.05, 0.3, 1.0]])
         return analysis.Fisher(values, np.eye(n), ranks, 0.5 if inputs == 100 else 0.75, 0.1)
 
@@ -278,7 +275,7 @@ def test_draws_and_seeds_reach_the_analyses_of_a_circuit(run, record, tmp_path):
     assert "25% below 0.01, 50% below 0.1, 75% below 0.5" in output
     saved = json.loads((tmp_path / "there/fisher.json").read_text())
     assert (saved["near_zero"], saved["near_zero_single_input"]) == (0.5, 0.75)
-    assert saved["rank_by_depth"] == {"1": 3, "2": 7, "3": 9, "4": 8.95, "5": 9}
+    assert saved["rank_by_depth"] == {"1": 3, "2": 7, "3": 8.95, "4": 9, "5": 9}
     assert (saved["rank_plateau_from_depth"], saved["threshold"]) == (3, 0.1)
     assert saved["circuit"]["n_qubits"] == 2
 
@@ -467,3 +464,150 @@ def test_settings_of_presets_stand_under_the_headings_of_the_paper(run):
         assert row["features"] == str(settings.get("readout_features", "–"))
         if "further_mlp_widths" in settings:
             assert row["final"] == ",".join(map(str, settings["further_mlp_widths"]))
+
+
+def test_status_tells_engines_hosts_the_commonest_failures_and_what_is_wrong(run, monkeypatch):
+    engines = {
+        "d1": {"name": "emt", "settings": {}},
+        "d2": {"name": "imported", "settings": {"code": "FHI-aims"}},
+    }
+    reasons = [f"reason {n}" for n in range(7) for _ in range(7 - n)]
+    states = ("pending", "running", "done", "failed")
+    store = SimpleNamespace(
+        counts=lambda: {"b": dict(zip(states, (1, 2, 3, 4), strict=True)),
+                        "a": dict(zip(states, (5, 6, 7, 8), strict=True))},
+        digests=lambda: {"d1": 9, "d2": 10}, engines=engines, hosts=lambda: {"node": 12},
+        failures=lambda: dict(enumerate(reasons)), notes=lambda: {"[odd]": 13},
+        check=list, path=Path("data/store.db"),
+    )  # fmt: skip
+    monkeypatch.setattr(datasets, "open_store", lambda data: store)
+    output = run("dataset", "status", "data", "--check")
+    rows = columns(output, "kind +pending")
+    assert list(rows)[:3] == ["a", "b", "all"]
+    assert rows["all"] == {"pending": "6", "running": "8", "done": "10", "failed": "12"}
+    said = output.splitlines()[4:]
+    assert said == [
+        "9 labels of emt, settings d1",
+        "10 labels of FHI-aims (imported), settings d2",
+        "12 labels made on node",
+        *(f"{7 - n} failed: reason {n}" for n in range(5)),
+        "13 labels: [odd]",
+        "Nothing is wrong in the store.",
+    ]
+    store.check = lambda: [f"w{n}" for n in range(8)]
+    with pytest.raises(CuliError, match=r"^data/store.db: w0; w1; w2; w3; w4 \(8 in all\)$"):
+        run("dataset", "status", "data", "--check")
+    run("dataset", "status", "data")
+
+
+def test_an_audit_says_what_is_fit_and_why_the_rest_is_not(run, record, tmp_path):
+    from culi_mlip.datasets.audit import Audit, Finding
+    from culi_mlip.report import audit as pages
+
+    frames = [bulk("Cu", a=3.5), bulk("Cu", a=3.6)]
+    ase.io.write(tmp_path / "f.extxyz", frames, format="extxyz")
+    reasons = ["", "", "", "too close: 1 Å", "too close: 2 Å", "no energy"]
+    findings = [Finding("u", "", "Cu", 1, 0.0, 0.0, reason) for reason in reasons]
+    asked = record(datasets, "audit", lambda read: Audit(findings, [f"{len([*read])} read"]))
+    written = record(pages, "write_audit", lambda found, read, out: out / "audit.html")
+    output = run("dataset", "audit", "f.extxyz", "--out", "there")
+    assert len(asked) == 1
+    lines = [line.split() for line in output.splitlines()]
+    assert lines[1:4] == [["fit", "3"], ["too", "close", "2"], ["no", "energy", "1"]]
+    assert "2 read" in output
+    assert "Report: there/audit.html" in output
+    (((_, read, out), _),) = written
+    assert (len([*read]), out) == (2, Path("there"))
+
+
+def test_commands_without_options_do_what_their_functions_do_by_default(
+    run, record, models, tmp_path, monkeypatch
+):
+    """One set of defaults: an analysis by hand and one by command are the same."""
+    from inspect import signature
+
+    def default(function, *names):
+        found = {name: p.default for name, p in signature(function).parameters.items()}
+        return {name: found[name] for name in names}
+
+    noises = default(noise.noise_errors, "shots", "depolarising", "repeats", "seed")
+    draws = default(analysis.fisher, "draws", "seed"), default(analysis.fourier, "draws", "seed")
+    stop = CuliError("enough")
+
+    def ends(*_, **__):
+        raise stop
+
+    def asked(module, name, *arguments):
+        calls = record(module, name, ends)
+        with pytest.raises(CuliError, match="enough"):
+            run(*arguments)
+        return calls[0]
+
+    for name, expected in zip(("fisher", "fourier"), draws, strict=True):
+        assert asked(analysis, name, "circuit", name) == ((Circuit(),), expected)
+    own = Errors("all", 3, 0.02, 0.1, 0.05, 0.1, None)
+    record(evaluation, "evaluate", evaluation.Evaluation([own], *[np.empty((0, 2))] * 3))
+    frames = record(datasets.frames, "training_frames", [bulk("Cu")] * 11)
+    (chosen, _), passed = asked(noise, "noise_errors", "circuit", "noise")
+    assert passed == {key: tuple(v) if key in ("shots", "depolarising") else v
+                      for key, v in noises.items()}  # fmt: skip
+    assert len(chosen) <= 5
+    assert frames[0][0] == (Path("data/test.extxyz"), LabelKeys())
+    (_, _, schedule), passed = asked(
+        dynamics, "melt_quench", "melt-quench", "cell.xyz", "--engine", "emt"
+    )
+    assert schedule == Schedule()
+    assert (passed["out"], passed["seed"]) == (Path("melt-quench"), 0)
+    from culi_mlip.datasets.recipe import Split
+
+    record(datasets, "open_store", None)
+    ((data,), passed) = asked(datasets, "export_parts", "dataset", "split")
+    assert data == Path("data")
+    assert passed == {"split": Split(), "seed": 0, "engine_digest": None, "mixed": False,
+                      "chosen": True}  # fmt: skip
+    from culi_mlip.models.settings import TrainSettings
+
+    (data, out, settings), passed = asked(training, "train", "train")
+    assert (data, out, settings) == (Path("data"), Path("run"), TrainSettings())
+    assert passed == {"keys": LabelKeys(), "device": None}
+    from culi_mlip.optimize import tuning
+    from culi_mlip.optimize.recipe import Measurement
+
+    (data, out, settings, _), passed = asked(tuning, "tune", "optimize")
+    assert (data, out, settings.variant) == (Path("data"), Path("hpo"), "qdi")
+    assert passed["measurement"] == Measurement()
+    plain = {"trials": 100, "workers": 1, "storage": None, "name": None, "seed": 0}
+    assert {key: passed[key] for key in plain} == plain
+
+
+def test_a_dry_run_draws_the_first_of_each_kind_under_their_titles(
+    run, record, tmp_path, monkeypatch
+):
+    from culi_mlip.report import figures
+
+    thin = {"symbol": "Cu", "millers": [[1, 0, 0]], "thickness": 4, "free_layers": None}
+    parts = [{"kind": "slab", **thin}, {"kind": "adatom", "adatom": "Li", **thin}]
+    content = {"structures": parts, "engine": {"name": "emt"}}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(content))
+    sheets = record(figures, "contact_sheet", Figure((1, 1)))
+    output = run("build-dataset", "r.yaml", "--dry-run", "--out", "dry", "--step-seconds", 36000)
+    (((shown,), _),) = sheets
+    assert [(title, str(atoms.symbols)) for title, atoms in shown] == [
+        ("Cu(100), slab", "Cu4"),
+        *(
+            (f"Li on Cu(100), adatom {site} 1 2×2", "Cu16Li")
+            for site in ("top", "bridge", "hollow")
+        ),
+    ]
+    assert "4 steps (energy with forces) of emt: 40 core-hours." in output
+    for name in ("Structures: dry/structures.extxyz", "Table: dry/structures.csv",
+                 "Contact sheet: dry/contact_sheet.png"):  # fmt: skip
+        assert name in output.splitlines()
+    for name in ("ASE_VASP_COMMAND", "VASP_PP_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    vasp = ("build-dataset", "r.yaml", "--dry-run", "--out", "dry", "--engine", "vasp")
+    output = run(*vasp)
+    assert "4 steps (energy with forces) of vasp: --step-seconds tells their cost." in output
+    assert "Lattice constants: Cu 3.577 Å" in output
+    assert "Not ready to label here: " in output
+    assert "Not ready" not in run(*vasp, "--executor", "slurm"), "that is for the jobs to say"

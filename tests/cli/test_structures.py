@@ -215,3 +215,26 @@ def test_wrong_sources_are_one_line(culi, tmp_path):
     done = culi("structures", "show", "recipe.yaml", "--out", "recipe.yaml")
     assert_one_line(done, "give a file that ends in .png")
     assert not list((tmp_path / "dry").glob("*"))
+
+
+def test_the_page_in_three_dimensions_has_all_structures_by_name_and_size(
+    drawn, tmp_path, monkeypatch
+):
+    """Of five structures two are drawn and five are on the page, one twin left out."""
+    from culi_mlip.report import viewer
+
+    pages = []
+    monkeypatch.setattr(viewer, "write_viewer", lambda *call: pages.append(call) or call[0])
+    cells = [bulk("Cu", repeat=(i, 1, 1)) for i in (3, 1, 2, 5, 4)]
+    for i, atoms in enumerate(cells):
+        atoms.info["title"] = f"number {i}"
+    ase.io.write(tmp_path / "a.extxyz", [*cells, cells[0]], format="extxyz")
+    output, pairs = drawn(tmp_path / "a.extxyz", "--most", 2, "--viewer")
+    assert [(title, len(atoms)) for title, atoms in pairs] == [("number 0", 3), ("number 4", 4)]
+    ((path, frames, properties),) = pages
+    assert path == tmp_path / "a_structures.html"
+    assert [len(atoms) for atoms in frames] == [3, 1, 2, 5, 4]
+    assert properties == {"name": [f"number {i}" for i in range(5)], "atoms": [3, 1, 2, 5, 4]}
+    assert "Drawn: 2 of 5 structures (1 that stand twice left out)" in output
+    assert f"Viewer: open {path} in a browser" in output
+    assert (tmp_path / "a_structures.png").is_file()

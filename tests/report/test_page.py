@@ -1,5 +1,6 @@
 """The quickstart's page: units, per-atom energies, the row "all", nothing that HTML would obey."""
 
+import shlex
 from html.parser import HTMLParser
 
 import numpy as np
@@ -8,6 +9,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from matplotlib.figure import Figure
 
+from culi_mlip.cli import group
 from culi_mlip.files import write_frames, write_json, write_text
 from culi_mlip.models.evaluation import evaluate
 from culi_mlip.report import write_page
@@ -210,3 +212,21 @@ def test_each_figure_is_drawn_from_its_own_file(page):
     assert rise[1] - rise[0] == pytest.approx(1)
     assert {file.stem for file in (page.root / "figures").iterdir()} == {*drawn}
     assert "First and last frame of 2 ps at 300 K" in page.text
+
+
+def test_what_next_are_commands_that_there_are(page):
+    """As a shell reads them: names of commands, of options, and numbers; the folder is one word."""
+    lines = [shlex.split(line) for line in page.text.splitlines() if line.startswith("culi-mlip ")]
+    assert [words[1] for words in lines] == ["train", "evaluate", "md"]
+    found = [
+        group.get_command(None, name).make_context(name, list(words)).params
+        for _, name, *words in lines
+    ]
+    train, evaluate, md = found
+    assert (str(train["data"]), train["variant"]) == (f"{NAME}/data", "mlp")
+    assert (evaluate["model"], str(evaluate["frames"])) == (
+        train["out"],
+        f"{NAME}/data/test.extxyz",
+    )
+    assert str(md["structure"]) == f"{NAME}/li_on_cu100.extxyz"
+    assert (str(md["model"]), md["temperature"], md["time"]) == (f"{NAME}/run", 400, 10)

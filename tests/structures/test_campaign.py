@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from ase.constraints import FixAtoms
 from ase.neighborlist import neighbor_list
 
 from culi_mlip.configuration import parse
@@ -15,7 +16,9 @@ from culi_mlip.datasets.recipe import Recipe
 from culi_mlip.errors import RecipeError, StructureError
 from culi_mlip.structures import (
     Campaign,
+    Entry,
     adatoms,
+    bulk,
     campaign,
     first_match,
     interface,
@@ -465,3 +468,50 @@ def test_defaults_of_parts_are_those_of_the_docs():
     assert (adatom.repeat, adatom.height) == ((2, 2, 1), 2.0)
     assert SlabPart(kind="slab", symbol="Cu").repeat == (1, 1, 1)
     assert BulkPart(kind="bulk", symbol="Cu").strains == (0.0,)
+
+
+def test_an_id_is_of_species_places_cell_and_periodicity_alone():
+    """To a millionth of an Å; what is known of a structure beside these changes nothing."""
+    atoms = bulk("Cu", cubic=True)
+    uid = Entry(atoms, "bulk").uid
+    assert re.fullmatch("s[0-9a-f]{15}", uid)
+    for change in (
+        lambda a: a.set_pbc((True, True, False)),
+        lambda a: a.set_cell(a.cell.array * 1.000001),
+        lambda a: a.symbols.__setitem__(2, "Ag"),
+        lambda a: a.positions.__setitem__((1, 2), a.positions[1, 2] + 2e-6),
+        lambda a: a.positions.__setitem__(slice(None), a.positions[[0, 2, 1, 3]]),
+    ):
+        other = atoms.copy()
+        change(other)
+        assert Entry(other, "bulk").uid != uid
+    same = atoms.copy()
+    same.positions += 2e-7
+    same.positions[0, 0] = -2e-7
+    same.info["kind"] = "other"
+    same.set_constraint(FixAtoms([0]))
+    same.set_momenta(np.ones((4, 3)))
+    assert Entry(same, "slab", parent="p", trajectory="t", how={"a": 1}).uid == uid
+
+
+def test_a_part_that_cannot_be_built_is_named_by_its_place():
+    good = {"kind": "bulk", "symbol": "Cu"}
+    pair = {"kind": "interface", "film": "Li", "substrate": "Cu", "gap": 0.1,
+            "pairs": [[[1, 0, 0], [1, 1, 0]]]}  # fmt: skip
+    for part, words in (
+        (pair, r"structures.1 of the recipe, interface Li\(100\) on Cu\(110\): atoms overlap"),
+        ({"kind": "slab", "symbol": "Cu", "millers": [[1, 1, 1], [2, 1, 1]], "thickness": 3},
+         r"structures.1 of the recipe, slab Cu\(111\): slab of Cu \(1, 1, 1\) has 3 layers, which "
+         "cannot hold 2×2 free"),
+        ({"kind": "bulk", "symbol": "Ag"}, "structures.1 of the recipe, bulk Ag: no lattice"),
+    ):  # fmt: skip
+        with pytest.raises(StructureError, match=words):
+            list(campaign(parse(Campaign, {"structures": [good, part]}, "test")))
+
+
+@pytest.mark.parametrize("name", ["published", "lattice_constants"])
+def test_kinds_and_elements_of_a_recipe_are_checked(name):
+    wrong = {"published": {"slab": 3}, "lattice_constants": {"Qq": 3.6}}[name]
+    words = {"published": "no part is of kind 'slab': use bulk", "lattice_constants": "'Qq'"}[name]
+    with pytest.raises(RecipeError, match=words):
+        parse(Campaign, {"structures": [{"kind": "bulk", "symbol": "Cu"}], name: wrong}, "test")

@@ -468,3 +468,13 @@ def test_a_grid_of_registries_has_one_of_each_that_mirrors_make_equal():
     third = 1 / 3
     expected = [(0, 0), (0, third), (third, 0), (third, third)]
     np.testing.assert_allclose(sorted(map(tuple, shifts)), expected, atol=1e-6)
+
+
+def test_a_match_of_exactly_the_largest_area_counts_and_a_smaller_substrate_compresses():
+    film, substrate = square(3.3, "Li"), square(3.0, "Cu")
+    match = first_match(film, substrate, max_area=9.0, area_tolerance=0.18, length_tolerance=0.1)
+    assert match.area == pytest.approx(9)
+    np.testing.assert_allclose(match.strain, (3 / 3.3 - 1) * np.eye(2), atol=1e-9)
+    assert match.max_strain == pytest.approx(1 - 3 / 3.3)
+    with pytest.raises(StructureError, match="within 8.99 Å²"):
+        first_match(film, substrate, max_area=8.99, area_tolerance=0.18, length_tolerance=0.1)

@@ -262,3 +262,23 @@ def test_what_is_no_slab_is_refused(atoms, names):
     for call in (upright, lambda a: adatoms(a, "Li"), lambda a: supercell(a, 2)):
         with pytest.raises(StructureError, match=names):
             call(atoms)
+
+
+def test_a_gap_of_five_angstrom_is_vacuum_and_a_slab_without_a_cell_gets_fifteen_on_each_side():
+    crystal = bulk("Cu", cubic=True)
+    for gap, is_slab in ((4.9, False), (5.1, True)):
+        atoms = crystal.copy()
+        atoms.cell[2, 2] = np.ptp(atoms.positions[:, 2]) + gap
+        if is_slab:
+            assert upright(atoms).cell[2, 2] == pytest.approx(atoms.cell[2, 2])
+        else:
+            with pytest.raises(StructureError, match="at least 5 Å of vacuum"):
+                upright(atoms)
+    free = no_cell(ours((1, 1, 1)))
+    free.pbc = (True, True, False)
+    made = upright(free)
+    assert made.cell[2, 2] == pytest.approx(np.ptp(free.positions[:, 2]) + 30)
+    (adatom, *_) = adatoms(free, "Li")
+    z = adatom.positions[:, 2]
+    assert z.min() > 0
+    assert z.max() < adatom.cell[2, 2]

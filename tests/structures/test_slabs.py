@@ -1,5 +1,6 @@
 """Slabs: layers, thickness, vacuum, constraint, and the symmetry that makes the faces equal."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -133,3 +134,36 @@ def test_multiples_of_a_miller_index_are_the_same_plane():
 def test_impossible_slabs_are_refused_by_name(call, names):
     with pytest.raises(StructureError, match=names):
         call()
+
+
+def test_other_elements_are_20_angstrom_thick_and_free_layers_are_counted_from_each_face():
+    silver = slab("Ag", (1, 0, 0), a=4.1, vacuum=9.0)
+    assert 20 <= np.ptp(silver.positions[:, 2]) < 20 + 4.1 / 2
+    assert silver.cell[2, 2] - np.ptp(silver.positions[:, 2]) == pytest.approx(18)
+    assert silver.arrays["layer"].tolist() == list(range(len(silver)))
+    assert (np.diff(silver.positions[:, 2]) > 0).all(), "from the bottom"
+    n = len(silver)
+    for free in (0, 1, 3):
+        fixed = slab("Ag", (1, 0, 0), a=4.1, free_layers=free).constraints[0].index
+        assert fixed.tolist() == list(range(free, n - free))
+    assert not slab("Ag", (1, 0, 0), a=4.1, free_layers=None).constraints
+
+
+@pytest.mark.parametrize("miller", [(1, 0, 0), (1, 1, 1), (2, 1, 1), (3, 3, 2)], ids=str)
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_a_number_of_cells_has_the_longest_shortest_vector_of_all(miller, n):
+    """Against all integer matrices of that determinant with small entries."""
+    base = slab("Cu", miller, thickness=5, free_layers=None)
+    plane = base.cell.array[:2, :2]
+
+    def shortest(basis):
+        steps = [(i, j) for i in range(-5, 6) for j in range(-5, 6) if i or j]
+        return np.linalg.norm(np.array(steps) @ basis, axis=1).min()
+
+    entries = np.array(list(itertools.product(range(-n, n + 1), repeat=4))).reshape(-1, 2, 2)
+    upper = [m for m in entries if m[1, 0] == 0 and m[0, 0] * m[1, 1] == n and m[0, 0] > 0]
+    best = max(shortest(matrix @ plane) for matrix in upper)
+    cell = supercell(base, n).cell.array[:2, :2]
+    assert abs(np.linalg.det(cell)) == pytest.approx(n * abs(np.linalg.det(plane)))
+    assert np.linalg.norm(cell, axis=1).min() == pytest.approx(best)
+    assert shortest(cell) == pytest.approx(best)
