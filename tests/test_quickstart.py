@@ -12,9 +12,11 @@ from types import SimpleNamespace
 import ase.io
 import numpy as np
 import pytest
+import yaml
 from ase import Atoms
 
 from culi_mlip.datasets import load_recipe
+from culi_mlip.errors import CuliError
 from culi_mlip.files import write_frames
 from culi_mlip.models.evaluation import Errors, Evaluation
 from culi_mlip.models.settings import TrainSettings
@@ -193,3 +195,13 @@ def test_numbers_of_the_steps_are_where_the_page_looks_for_them(asked):
         "Energy drift without thermostat: +5.000 meV/atom/ps.",
     ):
         assert words in asked.said
+
+
+def test_a_folder_of_the_quick_path_is_not_for_the_whole_one(asked):
+    from culi_mlip.quickstart import quickstart as run
+
+    record = yaml.safe_load((asked.root / "run.yaml").read_text())
+    assert (record["command"], record["status"]) == ("quickstart", "done")
+    assert record["inputs"] == {"quick": asked.quick}
+    with pytest.raises(CuliError, match=r"another job \(quickstart with other quick\)"):
+        run(asked.root, quick=not asked.quick, say=print, step=lambda name: None)

@@ -228,7 +228,9 @@ def test_the_page_in_three_dimensions_has_all_structures_by_name_and_size(
     cells = [bulk("Cu", repeat=(i, 1, 1)) for i in (3, 1, 2, 5, 4)]
     for i, atoms in enumerate(cells):
         atoms.info["title"] = f"number {i}"
-    ase.io.write(tmp_path / "a.extxyz", [*cells, cells[0]], format="extxyz")
+    twin = cells[0].copy()
+    twin.info["title"] = "again"
+    ase.io.write(tmp_path / "a.extxyz", [*cells, twin], format="extxyz")
     output, pairs = drawn(tmp_path / "a.extxyz", "--most", 2, "--viewer")
     assert [(title, len(atoms)) for title, atoms in pairs] == [("number 0", 3), ("number 4", 4)]
     ((path, frames, properties),) = pages

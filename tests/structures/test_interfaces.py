@@ -478,3 +478,31 @@ def test_a_match_of_exactly_the_largest_area_counts_and_a_smaller_substrate_comp
     assert match.max_strain == pytest.approx(1 - 3 / 3.3)
     with pytest.raises(StructureError, match="within 8.99 Å²"):
         first_match(film, substrate, max_area=8.99, area_tolerance=0.18, length_tolerance=0.1)
+
+
+def test_at_no_shift_an_atom_of_the_film_is_above_one_of_the_substrate_and_layers_are_in_order():
+    """Films as they are and turned over; heights grow with the number of the layer."""
+    film, substrate = slab("Li", (3, 2, 1), thickness=8), slab("Cu", (3, 2, 1), thickness=8)
+    matches = lattice_matches(film, substrate, max_area=120)
+    turned = next(m for m in matches if np.linalg.det(m.film) < 0)
+    for match in (matches[0], turned):
+        both = join(film, substrate, match, strain="shared", gap=2.4)
+        layer, z = both.arrays["layer"], both.positions[:, 2]
+        heights = np.array([z[layer == n].mean() for n in range(layer.max() + 1)])
+        assert z == pytest.approx(heights[layer], abs=1e-6)
+        assert (np.diff(heights) > 1e-3).all()
+        top = both.positions[layer == len(substrate) - 1]
+        low = both.positions[layer == len(substrate)]
+        assert low[0, 2] - top[0, 2] == pytest.approx(2.4)
+        off = np.linalg.solve(plane(both).T, (low[:, None] - top)[..., :2].reshape(-1, 2).T).T
+        assert np.linalg.norm((off - np.rint(off)) @ plane(both), axis=1).min() < 1e-6
+
+
+def test_the_first_vector_of_an_interface_is_along_x_and_both_are_the_substrates():
+    film, substrate = slab("Li", (1, 1, 0), thickness=8), slab("Cu", (1, 1, 1), thickness=8)
+    match = first_match(film, substrate)
+    both = join(film, substrate, match, strain="film")
+    assert both.cell.array[0, 1:] == pytest.approx([0, 0], abs=1e-9)
+    assert both.cell[0, 0] > 0
+    vectors = np.array(match.substrate) @ plane(substrate)
+    assert metric(plane(both)) == pytest.approx(metric(vectors))
