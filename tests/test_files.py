@@ -229,6 +229,8 @@ def test_frames_go_and_come_in_their_order_with_labels_and_vectors(tmp_path):
     found = read_frames(tmp_path / "deep/a.xyz")
     energies = [atoms.get_potential_energy() for atoms in frames]
     assert [atoms.get_potential_energy() for atoms in found] == pytest.approx(energies)
+    (tmp_path / "e.xyz").write_text("1\n\nCu 0 0 1\n1\n\nLi 0 0 2")  # no line ends the file
+    assert [str(a.symbols) for a in read_frames(tmp_path / "e.xyz")] == ["Cu", "Li"]
     vectors = "1\nframe\nCu 0 0 0\nVEC1 3 0 0\nVEC2 0 4 0\nVEC3 0 0 5\n"
     (tmp_path / "v.xyz").write_text("\n" + vectors + "\n \n" + vectors)
     assert [a.cell.lengths().tolist() for a in read_frames(tmp_path / "v.xyz")] == [[3, 4, 5]] * 2
@@ -244,3 +246,13 @@ def test_what_cannot_be_written_says_why_and_a_lock_is_of_its_folder(tmp_path):
     lock = tmp_path / ".lock"
     with file_lock(lock), pytest.raises(CuliError, match=f"in {tmp_path}: "), file_lock(lock):
         pass
+
+
+def test_a_frame_without_atoms_is_refused_wherever_it_stands(tmp_path):
+    from ase import Atoms
+    from ase.build import bulk
+    from ase.io import write
+
+    write(tmp_path / "a.traj", [bulk("Cu"), Atoms()])
+    with pytest.raises(StructureError, match=r"a.traj is empty: .* at least one atom in each"):
+        read_frames(tmp_path / "a.traj")

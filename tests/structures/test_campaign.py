@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections import Counter
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from culi_mlip.structures import (
     first_match,
     interface,
     join,
+    lattice_matches,
     li_on_cu,
     rattled,
     registry_shifts,
@@ -406,13 +408,13 @@ def test_lattice_constants_of_the_recipe_fill_what_parts_leave_out():
     constants = {"Cu": 3.9, "Li": 3.2}
     bulk_part = {"kind": "bulk", "symbol": "Cu", "repeat": [1, 1, 1]}
     own = bulk_part | {"a": 3.5}
-    interface = {"kind": "interface", "film": "Li", "substrate": "Cu", "substrate_a": 3.6,
+    pair = {"kind": "interface", "film": "Li", "substrate": "Cu", "substrate_a": 3.6,
                  "pairs": [[[1, 0, 0], [1, 0, 0]]]}  # fmt: skip
     layers = {"kind": "adlayer", "symbol": "Cu", "millers": [[1, 0, 0]], "thickness": 4,
               "coverages": [2]}  # fmt: skip
     recipe = parse(
         Campaign,
-        {"structures": [bulk_part, own, interface, layers], "lattice_constants": constants},
+        {"structures": [bulk_part, own, pair, layers], "lattice_constants": constants},
         "test",
     )
     done = []
@@ -423,7 +425,7 @@ def test_lattice_constants_of_the_recipe_fill_what_parts_leave_out():
     assert (fourth.how["a"], fourth.how["adatom_a"]) == (3.9, 3.2)
     assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert recipe.open_lattices == []
-    open_ = parse(Campaign, {"structures": [layers, interface, own]}, "test").open_lattices
+    open_ = parse(Campaign, {"structures": [layers, pair, own]}, "test").open_lattices
     assert open_ == ["Cu", "Li"]
     thin = parse(Campaign, {"structures": [layers | {"a": 3.6, "coverages": [1]}]}, "test")
     assert thin.open_lattices == [], "one layer has the slab's lattice"
@@ -454,12 +456,12 @@ def test_another_seed_is_another_draw():
 
 def test_defaults_of_parts_are_those_of_the_docs():
     """Gaps, heights, vacuum and limits that the page of structures states."""
-    interface = InterfacePart(kind="interface", film="Li", substrate="Cu")
-    assert (interface.gap, interface.vacuum, interface.strain) == (3.0, 15.0, "film")
-    assert (interface.area_tolerance, interface.length_tolerance, interface.angle_tolerance) == (
+    pair = InterfacePart(kind="interface", film="Li", substrate="Cu")
+    assert (pair.gap, pair.vacuum, pair.strain) == (3.0, 15.0, "film")
+    assert (pair.area_tolerance, pair.length_tolerance, pair.angle_tolerance) == (
         0.09, 0.09, 0.09,
     )  # fmt: skip
-    assert interface.shifts == ((0.0, 0.0),)
+    assert pair.shifts == ((0.0, 0.0),)
     layer = AdlayerPart(kind="adlayer", symbol="Cu", coverages=(1,))
     assert (layer.height, layer.vacuum, layer.free_layers, layer.adatom) == (2.0, 15.0, 2, "Li")
     assert layer.arrangement == "random"
@@ -515,3 +517,28 @@ def test_kinds_and_elements_of_a_recipe_are_checked(name):
     words = {"published": "no part is of kind 'slab': use bulk", "lattice_constants": "'Qq'"}[name]
     with pytest.raises(RecipeError, match=words):
         parse(Campaign, {"structures": [{"kind": "bulk", "symbol": "Cu"}], name: wrong}, "test")
+
+
+@pytest.mark.parametrize(
+    ("function", "part", "names"),
+    [
+        (interface, InterfacePart(kind="interface", film="Li", substrate="Cu"),
+         {"gap", "vacuum", "strain", "max_area", "film_a", "substrate_thickness",
+          "area_tolerance", "length_tolerance", "angle_tolerance"}),
+        (join, InterfacePart(kind="interface", film="Li", substrate="Cu"),
+         {"gap", "vacuum", "strain"}),
+        (first_match, InterfacePart(kind="interface", film="Li", substrate="Cu"),
+         {"max_area", "area_tolerance", "length_tolerance", "angle_tolerance"}),
+        (lattice_matches, InterfacePart(kind="interface", film="Li", substrate="Cu"),
+         {"max_area", "area_tolerance", "length_tolerance", "angle_tolerance"}),
+        (slab, SlabPart(kind="slab", symbol="Cu"), {"a", "thickness", "vacuum", "free_layers"}),
+        (surface_vacancies, VacancyPart(kind="vacancy", symbol="Cu"), {"repeat"}),
+        (adatoms, AdatomPart(kind="adatom", symbol="Cu", adatom="Li"), {"height", "repeat"}),
+        (li_on_cu, AdlayerPart(kind="adlayer", symbol="Cu", coverages=(1,)),
+         {"height", "repeat", "arrangement", "adatom_a"}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)  # fmt: skip
+def test_functions_and_recipes_have_the_same_defaults(function, part, names):
+    parameters = signature(function).parameters
+    assert {n: parameters[n].default for n in names} == {n: getattr(part, n) for n in names}
