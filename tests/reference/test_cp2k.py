@@ -1,10 +1,14 @@
 """CP2K really runs: bulk lithium and copper by r2SCAN, on small grids and meshes."""
 
 import shutil
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
+from ase.calculators import cp2k
 from ase.calculators.cp2k import CP2K
 
 from culi_mlip.datasets.computations import Job, Label, attempt
@@ -102,6 +106,86 @@ def test_input_follows_the_structure():
     assert "Li" not in text
     with pytest.raises(EngineError, match="no basis set and potential for Al"):
         input_text(Cp2kSettings(), bulk("Al"))
+
+
+def sections(text):
+    """Lines of an input by the path of their section."""
+    path, found = [], {}
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("&END"):
+            path.pop()
+        elif line.startswith("&"):
+            path.append(line[1:])
+        elif not line.startswith("!"):
+            found.setdefault("/".join(path), []).append(line)
+    return found
+
+
+def test_every_setting_reaches_cp2ks_input(tmp_path, monkeypatch):
+    """None at its default, with the structure in a right-handed cell; energies in eV."""
+    settings = Cp2kSettings(
+        cutoff=310,
+        relative_cutoff=47,
+        kpoint_length=11,
+        smearing_temperature=870,
+        added_orbitals=3,
+        tolerance=2e-5,
+        electronic_steps=71,
+        mixing=0.23,
+        damping=1.7,
+        history=6,
+        basis_sets={"Cu": "BASIS-OF-CU", "Li": "BASIS-OF-LI"},
+        potentials={"Cu": "POTENTIAL-OF-CU", "Li": "POTENTIAL-OF-LI"},
+        basis_set_file="FILE_OF_BASES",
+        potential_file="FILE_OF_POTENTIALS",
+    )
+    texts = []
+
+    def calculate(self, atoms, *_):
+        self.atoms = atoms
+        texts.append(self._generate_input())
+        assert self.command.startswith(f"cd {tmp_path / 'run'} && ")
+        Path(self.directory, "cp2k.out").write_text("SCF run converged")
+        self.results = {"energy": 1.5, "free_energy": 1.5, "forces": np.zeros((3, 3))}
+
+    monkeypatch.setattr(cp2k, "Cp2kShell", Mock())
+    monkeypatch.setattr(cp2k.CP2K, "calculate", calculate)
+    places = [[0.1, 0.2, 0.3], [1.1, 1.2, 1.3], [2.1, 2.2, 2.3]]
+    atoms = Atoms("LiCuLi", places, cell=np.diag([4.0, 5.0, -6.0]), pbc=True)
+    atoms.calc = StructureCp2k(settings, folder=str(tmp_path / "run"))
+    assert atoms.get_potential_energy() == 1.5
+    assert atoms.calc.atoms == atoms
+    found = sections(texts[0])
+    dft, subsystem = "FORCE_EVAL/DFT", "FORCE_EVAL/SUBSYS"
+    assert "STRESS_TENSOR ANALYTICAL" in found["FORCE_EVAL"]
+    assert set(found[dft]) >= {
+        "BASIS_SET_FILE_NAME FILE_OF_BASES",
+        "POTENTIAL_FILE_NAME FILE_OF_POTENTIALS",
+    }
+    grids = dict(line.rsplit(maxsplit=1) for line in found[f"{dft}/MGRID"])
+    assert float(grids["CUTOFF [eV]"]) == pytest.approx(310 * 13.605693, rel=1e-6)
+    assert float(grids["REL_CUTOFF"]) == 47
+    assert "SCHEME MONKHORST-PACK 3 3 3" in found[f"{dft}/KPOINTS"]  # 2.75, 2.2 and 1.8
+    electrons = dict(line.rsplit(maxsplit=1) for line in found[f"{dft}/SCF"])
+    assert {key: float(x) for key, x in electrons.items()} == {
+        "EPS_SCF": 2e-5, "ADDED_MOS": 9, "MAX_SCF": 71
+    }  # fmt: skip
+    assert found[f"{dft}/SCF/SMEAR ON"] == [
+        "METHOD FERMI_DIRAC",
+        "ELECTRONIC_TEMPERATURE [K] 870.0",
+    ]
+    mixing = ["METHOD BROYDEN_MIXING", "ALPHA 0.23", "BETA 1.7", "NBROYDEN 6"]
+    assert found[f"{dft}/SCF/MIXING"] == mixing
+    for symbol, name in (("Cu", "CU"), ("Li", "LI")):
+        kind = [f"BASIS_SET BASIS-OF-{name}", f"POTENTIAL POTENTIAL-OF-{name}"]
+        assert found[f"{subsystem}/KIND {symbol}"] == kind
+    for functional in ("X", "C"):
+        assert f"&MGGA_{functional}_R2SCAN" in texts[0]
+    rows = [line.split() for line in found[f"{subsystem}/COORD"]]
+    assert [row[0] for row in rows] == ["Li", "Cu", "Li"]
+    np.testing.assert_allclose([[float(x) for x in row[1:]] for row in rows], places)
+    cell = [line.split()[1:] for line in found[f"{subsystem}/CELL"] if line[:2] in "A B C "]
+    np.testing.assert_allclose(np.array(cell, float), np.diag([-4.0, -5.0, 6.0]))
 
 
 LEFT_HANDED = {

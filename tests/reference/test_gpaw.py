@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ase import units
 from ase.build import add_adsorbate, bulk, fcc100
+from ase.calculators.emt import EMT
 
 from culi_mlip.errors import EngineError
 from culi_mlip.reference import get_engine
@@ -70,6 +71,67 @@ def test_lithium_with_1s_in_the_valence_has_the_pressure_of_vasp(here):
     lithium.calc = get_engine("gpaw", settings).calculator()
     pressure = -lithium.get_stress()[:3].mean() / units.GPa
     assert pressure == pytest.approx(0.239, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("smearing", "order", "origin"),
+    [
+        ("fermi-dirac", {}, "gamma"),
+        ("methfessel-paxton", {"order": 1}, "shifted"),
+    ],
+)
+def test_every_setting_reaches_gpaw(here, tmp_path, monkeypatch, smearing, order, origin):
+    """None at its default; the labels are those of the structure, by EMT in GPAW's place."""
+    import gpaw
+
+    asked = []
+
+    class NoGpaw(EMT):
+        def __init__(self, **options):
+            super().__init__()
+            asked.append(options)
+
+        def calculate(self, atoms, *_):
+            asked[-1]["atoms"] = atoms.copy()
+            super().calculate(atoms)
+
+    monkeypatch.setattr(gpaw, "GPAW", NoGpaw)
+    monkeypatch.setattr("culi_mlip.reference.gpaw._generated", lambda *which: which)
+    settings = {
+        "cutoff": 431,
+        "kpoint_length": 11,
+        "kpoint_origin": origin,
+        "smearing": smearing.removesuffix("-dirac"),
+        "width": 0.17,
+        "semicore": {"Cu": 19},
+        "energy_tolerance": 3e-5,
+        "electronic_steps": 71,
+    }
+    atoms = bulk("Cu", cubic=True, a=3.6)
+    atoms.set_cell(atoms.cell @ np.diag([1, 1.02, -1.3]), scale_atoms=True)
+    atoms.rattle(0.1, seed=1)
+    twin = atoms.copy()
+    atoms.calc, twin.calc = get_engine("gpaw", settings).calculator(tmp_path / "run"), EMT()
+    np.testing.assert_allclose(atoms.get_forces(), twin.get_forces(), atol=1e-9)
+    np.testing.assert_allclose(atoms.get_stress(), twin.get_stress(), atol=1e-9)
+    (options,) = asked
+    assert options.pop("atoms").cell.handedness == 1
+    mode = options.pop("mode")
+    assert mode.ecut * units.Hartree == pytest.approx(431)
+    points = options.pop("kpts")
+    if origin == "gamma":
+        assert points == {"size": (4, 3, 3), "gamma": True}
+    else:
+        assert sorted(set(points[:, 0])) == pytest.approx([-3 / 8, -1 / 8, 1 / 8, 3 / 8])
+    assert options == {
+        "xc": "MGGA_X_R2SCAN+MGGA_C_R2SCAN",
+        "occupations": {"name": smearing, "width": 0.17} | order,
+        "setups": {"Cu": ("Cu", 19)},
+        "eigensolver": {"name": "davidson", "niter": 2},
+        "convergence": {"energy": 3e-5},
+        "maxiter": 71,
+        "txt": str(tmp_path / "run" / "gpaw.txt"),
+    }
 
 
 def test_unknown_data_are_named(here):

@@ -1,6 +1,7 @@
 """VASP's input files line by line, its outputs checked, its process replayed."""
 
 import json
+import re
 import shutil
 import stat
 import sys
@@ -62,6 +63,44 @@ def test_input_files_are_the_expected_ones_line_by_line(name, potentials, tmp_pa
     for file in ("INCAR", "KPOINTS", "POSCAR"):
         written = (tmp_path / "run" / file).read_text().splitlines()
         assert written == (EXPECTED / name / file).read_text().splitlines(), file
+
+
+def test_every_setting_reaches_vasps_input(potentials, tmp_path):
+    """None at its default; a mesh of 21 / 3.578 = 5.9, and no correction beside the vacuum."""
+    (potentials / "potpaw_PBE.54").rename(potentials / "potpaw_PBE.64")
+    settings = VaspSettings(
+        functional="pbe",
+        cutoff=431,
+        energy_tolerance=3e-6,
+        force_tolerance=0.07,
+        kpoint_length=21,
+        smearing="fermi",
+        width=0.13,
+        algorithm="Damped",
+        electronic_steps=77,
+        potentials={"Cu": "Cu_pv"},
+        potential_version="64",
+        dipole_correction=False,
+        symmetry=2,
+        cores_per_band=3,
+        kpoint_groups=5,
+    )
+    folder = tmp_path / "run"
+    StructureVasp(settings, directory=str(folder)).write_input(li_on_cu())
+    expected = {
+        "GGA": "PE", "ENCUT": "431.000000", "EDIFF": "3.00e-06", "EDIFFG": "-7.00e-02",
+        "ISMEAR": "-1", "SIGMA": "0.130000", "ALGO": "Damped", "NELM": "77", "ISYM": "2",
+        "NCORE": "3", "KPAR": "5", "PREC": "Accurate", "LASPH": ".TRUE.", "LMIXTAU": ".TRUE.",
+        "LREAL": ".FALSE.", "ISPIN": "1", "LWAVE": ".FALSE.", "LCHARG": ".FALSE.",
+        "IBRION": "-1", "NSW": "0",
+    }  # fmt: skip
+    assert dict(re.findall(r"(?m)^(\w+) = (.*)$", (folder / "INCAR").read_text())) == expected
+    assert (folder / "KPOINTS").read_text().splitlines()[2:4] == ["Gamma", "6 6 1"]
+    titles = re.findall(r"TITEL\s*=\s*(\S+ \S+)", (folder / "POTCAR").read_text())
+    assert sorted(titles) == ["PAW_PBE Cu_pv", "PAW_PBE Li"]
+    gaussian = settings.model_copy(update={"smearing": "gaussian"})
+    StructureVasp(gaussian, directory=str(folder)).write_input(li_on_cu())
+    assert "ISMEAR = 0\n" in (folder / "INCAR").read_text()
 
 
 def test_meshes():
