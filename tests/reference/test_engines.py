@@ -1,15 +1,22 @@
 """The embedded reference engine: equilibrium, honesty, repeatability."""
 
+import hashlib
+import os
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from ase.calculators.calculator import FileIOCalculator
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
 from ase.eos import EquationOfState
 
 from culi_mlip.errors import EngineError, RecipeError
 from culi_mlip.reference import get_engine
+from culi_mlip.reference.recording import Recorded
+from culi_mlip.reference.relaxation import computed_labels
 from culi_mlip.structures import bulk, rattled, strained
 from culi_mlip.structures.bulk import LATTICE_CONSTANTS
 
@@ -49,6 +56,104 @@ def test_stand_ins_say_so_and_digests_tell_engines_apart():
         assert "stand-in for DFT" in engine.caution
     assert engines[0].digest != engines[1].digest
     assert engines[0].digest == get_engine("chgnet", {"model": "r2scan"}).digest
+
+
+def test_only_first_principles_are_called_dft():
+    lj = {"calculator": "ase.calculators.lj.LennardJones"}
+    engines = [get_engine(name) for name in ("chgnet", "cp2k", "emt", "gpaw", "vasp")]
+    engines += [get_engine("ase", lj)]
+    engines += [get_engine("imported", {"code": c, "is_dft": c == "QE"}) for c in ("QE", "MACE")]
+    assert {engine.title: engine.is_dft for engine in engines} == {
+        "CHGNet's r2SCAN model": False,
+        "CP2K": True,
+        "ASE's effective medium theory": False,
+        "GPAW": True,
+        "VASP": True,
+        "the ASE calculator ase.calculators.lj.LennardJones": False,
+        "QE": True,
+        "MACE": False,
+    }
+    assert all(engine.is_dft == (engine.caution is None) for engine in engines)
+    assert len({engine.digest for engine in engines}) == 8
+    words = hashlib.sha256(b'["emt", {}]').hexdigest()  # stores know their labels by it
+    assert get_engine("emt").digest == f"e{words[:11]}"
+    assert [e.name for e in engines if e.own_dynamics] == ["vasp"]
+
+
+class Smeared(EMT):
+    """With electrons whose entropy lowers the energy; without a stress."""
+
+    implemented_properties = ("energy", "free_energy", "forces")
+
+    def calculate(self, *arguments, **options):
+        super().calculate(*arguments, **options)
+        self.results["free_energy"] -= 0.25
+        self.results.pop("stress", None)
+
+
+def test_labels_are_free_energies_all_forces_and_a_stress_where_there_is_one(tmp_path):
+    atoms = rattled(bulk("Cu", repeat=(2, 1, 1)), 0.1, seed=1)
+    plain = atoms.copy()
+    plain.calc = EMT()
+    atoms.set_constraint(FixAtoms([0]))
+    for calculator in (Smeared(), Recorded(Smeared(), tmp_path / "steps", "e0")):
+        atoms.calc = calculator
+        found = computed_labels(atoms)
+        assert found["energy"] == pytest.approx(plain.get_potential_energy() - 0.25)
+        np.testing.assert_allclose(found["forces"], plain.get_forces())
+        assert "stress" not in found
+    atoms.calc = EMT()
+    np.testing.assert_allclose(computed_labels(atoms)["stress"], plain.get_stress())
+    atoms.set_cell(None)
+    atoms.pbc = False
+    assert set(computed_labels(atoms)) == {"energy", "forces"}
+
+
+def test_a_record_is_of_one_cell_its_periodicity_and_its_species(tmp_path):
+    """Whatever else stands at the same positions is computed."""
+    atoms = rattled(bulk("Cu", repeat=(2, 1, 1)), 0.1, seed=1)
+    wider, open_, silver = atoms.copy(), atoms.copy(), atoms.copy()
+    wider.set_cell(1.01 * atoms.cell, scale_atoms=False)
+    open_.pbc = [True, True, False]
+    silver.symbols[1] = "Ag"
+    for structure in (atoms, wider, atoms, open_, atoms, silver, atoms):
+        structure.calc = Recorded(EMT(), tmp_path / "steps", "e0")
+        again = structure.copy()
+        again.calc = EMT()
+        for one, other in zip(*map(labels_of, (structure, again)), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12)
+    atoms.calc = Recorded(None, tmp_path / "steps", "e0")  # which can compute nothing
+    np.testing.assert_allclose(atoms.get_forces(), again.get_forces(), rtol=1e-12)
+
+
+def labels_of(atoms):
+    return atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+
+
+def test_a_relaxation_ends_below_the_papers_force_and_tells_its_steps(tmp_path):
+    told = []
+    atoms = rattled(bulk("Cu", repeat=(2, 2, 1)), 0.1, seed=1)
+    frames = get_engine("emt").relax(atoms, tmp_path, progress=lambda *done: told.append(done))
+    largest = [np.linalg.norm(frame.get_forces(), axis=1).max() for frame in frames]
+    assert largest[-1] < 0.03 < largest[-2]
+    assert told == [(n + 1, 200) for n in range(len(frames))]
+    np.testing.assert_array_equal(frames[0].positions, atoms.positions)
+
+
+class Program(FileIOCalculator):
+    """Of those that write files."""
+
+    implemented_properties = ("energy",)
+    _legacy_default_command = "true"
+
+
+def test_programs_of_ase_write_in_a_folder_of_each_process(tmp_path):
+    settings = {"calculator": f"{__name__}.Program"}
+    own = Path(get_engine("ase", settings).calculator().directory).name
+    assert own == f"ase-{socket.gethostname()}-{os.getpid()}"
+    given = settings | {"arguments": {"directory": "mine"}}
+    assert Path(get_engine("ase", given).calculator().directory).name == "mine"
+    assert Path(get_engine("ase", given).calculator(tmp_path).directory) == tmp_path
 
 
 def test_any_ase_calculator_is_an_engine():

@@ -332,14 +332,33 @@ def test_potential_that_is_cut_off_is_one_sentence(vasp, potentials, text):
         vasp.check({"Cu"})
 
 
-@pytest.mark.parametrize("command", ["mpirun -n 2 no_such_vasp", "no_such_vasp", "'open quote"])
-def test_command_without_a_program_is_found_before(potentials, tmp_path, monkeypatch, command):
+@pytest.mark.parametrize(
+    ("command", "lacking"),
+    [
+        ("mpirun -n 2 no_such_vasp", "as there is no no_such_vasp: "),
+        ("no_such_vasp -v", "as there is no no_such_vasp: "),
+        ("mpirun", "as there is no program to start: "),
+        ("'open quote", "cannot be read"),
+    ],
+)
+def test_command_without_a_program_is_found_before(
+    potentials, tmp_path, monkeypatch, command, lacking
+):
     (tmp_path / "mpirun").write_text("#!/bin/sh\n")
     (tmp_path / "mpirun").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("ASE_VASP_COMMAND", command)
-    with pytest.raises(SetupError, match="VASP's command .*: mend ASE_VASP_COMMAND"):
+    with pytest.raises(SetupError, match=f"VASP's command .*{lacking}.*mend ASE_VASP_COMMAND"):
         get_engine("vasp").check()
+    for whole in (f"{sys.executable} -n 2", f"mpirun -n 2 {sys.executable}"):
+        monkeypatch.setenv("ASE_VASP_COMMAND", whole)
+        get_engine("vasp").check()
+
+
+def test_packed_potentials_are_whole_as_ase_unpacks_them(vasp, potentials):
+    potential = potentials / "potpaw_PBE.54" / "Cu_pv" / "POTCAR"
+    potential.rename(potential.with_name("POTCAR.Z"))
+    vasp.check({"Cu"})
 
 
 @pytest.mark.parametrize("corrections", [0, 1])

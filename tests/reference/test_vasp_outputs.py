@@ -58,6 +58,7 @@ DIFFERENT = [
     ({"METAGGA": "", "GGA": "PE"}, "is pbe, not r2scan"),
     ({"METAGGA": "SCAN"}, "is scan, not r2scan"),
     ({"ENCUT": "400.0"}, "has ENCUT 400 eV, not 520"),
+    ({"ENCUT": "520.2"}, "has ENCUT 520.2 eV, not 520"),
     ({"PREC": "normal"}, "has PREC [nN]ormal, not Accurate"),
     ({"LASPH": "F"}, "has LASPH F, not T"),
     ({"LREAL": "T"}, "has LREAL T, not F"),
@@ -65,7 +66,9 @@ DIFFERENT = [
     ({"ISPIN": "2"}, "has ISPIN 2, not 1"),
     ({"ISMEAR": "-5"}, "has ISMEAR -5, not 1"),
     ({"SIGMA": "0.20"}, "has SIGMA 0.2, not 0.1"),
+    ({"SIGMA": "0.11"}, "has SIGMA 0.11, not 0.1"),
     ({"EDIFF": "0.1E-02"}, "has EDIFF 0.001, not 1e-05"),
+    ({"EDIFF": "0.2E-04"}, "has EDIFF 2e-05, not 1e-05"),
     ({"LHFCALC": "T", "AEXX": "0.2500"}, r"has LHFCALC T \(AEXX 0.25\), not F"),
     ({"LDAU": "T"}, "has LDAU T, not F"),
     ({"IVDW": "12"}, "has IVDW 12, not 0"),
@@ -155,6 +158,39 @@ def test_a_charged_cell_is_refused(written):
     assert accepted_frames(written(lithium(1), {"NELECT": "6.0000"}), PAPER)
     with pytest.raises(LabelError, match=r"has a charge of \+1 e \(NELECT\)"):
         accepted_frames(written(lithium(1), {"NELECT": "5.0000"}), PAPER)
+
+
+def test_atoms_of_two_species_have_their_own_forces_and_electrons(written):
+    """Li2H has 2 × 3 + 1 electrons."""
+    (atoms,) = lithium(1)
+    atoms += Atoms("H", [[0.3, 1.9, 0.2]])
+    forces = np.arange(9.0).reshape(3, 3) / 100 - 0.04
+    results = {"energy": -7.5, "forces": forces, "stress": np.arange(6) / 100}
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    titles = ["PAW_PBE Li_sv 10Sep2004", "PAW_PBE H 15Jun2001"]
+    run = written([atoms], {"NELECT": "7.0000"}, titles=titles)
+    (told,) = accepted_frames(run, PAPER)
+    assert told.get_chemical_symbols() == ["Li", "Li", "H"]
+    np.testing.assert_allclose(told.get_forces(), forces, atol=1e-6)
+    np.testing.assert_allclose(told.positions, atoms.positions, atol=1e-5)
+    assert run.inputs.titles == tuple(titles)
+    assert own(written([atoms], {"NELECT": "8.5000"}, titles=titles))["charge"] == -1.5
+
+
+@pytest.mark.parametrize(
+    ("tags", "title"),
+    [
+        ({"METAGGA": "SCAN"}, "PAW_PBE Li_sv 10Sep2004"),
+        ({}, "PAW_PBE Li 17Jan2003"),
+        ({"NELECT": "5.0000"}, "PAW_PBE Li_sv 10Sep2004"),
+        ({"PSTRESS": "10.0"}, "PAW_PBE Li_sv 10Sep2004"),
+    ],
+)
+def test_joined_runs_have_one_functional_potential_charge_and_pressure(tmp_path, tags, title):
+    file = tmp_path / "OUTCAR"
+    file.write_text(outcar(lithium(1)) + outcar(lithium(1, seed=1), tags, titles=[title]))
+    with pytest.raises(LabelError, match="joins runs of different settings"):
+        read_vasp(file)
 
 
 @pytest.mark.parametrize(

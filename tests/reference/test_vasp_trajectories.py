@@ -5,6 +5,7 @@ import json
 import re
 import stat
 import sys
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +18,7 @@ from culi_mlip.cli import main
 from culi_mlip.dynamics import Schedule, melt_quench
 from culi_mlip.errors import EngineError
 from culi_mlip.files import read_frames, write_frames
-from culi_mlip.reference import VaspSettings, get_engine
+from culi_mlip.reference import VaspSettings, get_engine, vasp_trajectories
 from culi_mlip.reference.vasp_outputs import read_vasp
 from culi_mlip.reference.vasp_trajectories import remaining_stage
 from culi_mlip.structures import bulk
@@ -281,6 +282,21 @@ def test_relaxation_without_vasp_is_one_sentence(potentials, tmp_path, monkeypat
     with pytest.raises(EngineError, match="no command for VASP"):
         get_engine("vasp").relax(bulk("Li"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_steps_of_a_leg_that_runs_are_counted_after_those_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(vasp_trajectories, "_POLL", 0.01)
+    for written, expected in ((2, (5, 7)), (9, (7, 7))):
+        (tmp_path / "OSZICAR").write_text("RMM:  1  -0.1\n   1 F= -.1E+01 E0= -.1E+01\n" * written)
+        told, is_told = [], threading.Event()
+
+        def progress(*numbers, told=told, is_told=is_told):
+            told.append(numbers)
+            is_told.set()
+
+        with vasp_trajectories._watched(tmp_path, 3, 7, progress):
+            is_told.wait(20)
+        assert set(told) == {expected}
 
 
 def test_remaining_stage():
