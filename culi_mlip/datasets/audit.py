@@ -157,10 +157,11 @@ def _reason(atoms: Atoms) -> str | None:
     largest = np.abs(results["forces"]).max()
     if largest > MAX_FORCE:
         return f"force too large: {largest:.1f} eV/Å"
-    i, j, distances = neighbor_list("ijd", atoms, 2.0)
     radii = covalent_radii[atoms.numbers]
-    if len(i) and (distances / (radii[i] + radii[j])).min() < MIN_BOND:
-        return f"atoms too close: {distances.min():.2f} Å"
+    i, j, distances = neighbor_list("ijd", atoms, 2 * MIN_BOND * float(radii.max()))
+    bonds = distances / (radii[i] + radii[j])
+    if len(i) and bonds.min() < MIN_BOND:
+        return f"atoms too close: {distances[bonds.argmin()]:.2f} Å"
     return None
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -9,7 +10,7 @@ from culi_mlip.datasets import audit, composition_energies, fit_reference_energi
 from culi_mlip.datasets.frames import LabelKeys, labelled_frames
 from culi_mlip.datasets.references import composition
 from culi_mlip.errors import DatasetError
-from culi_mlip.structures import bulk, rattled
+from culi_mlip.structures import Entry, bulk, rattled
 
 
 def frame(seed, **changes):
@@ -42,6 +43,90 @@ def test_each_kind_of_bad_frame_is_dropped_for_its_reason():
         "duplicate": 1,
         "atoms too close": 1,
     }
+
+
+def lone(symbols, distance, **changes):
+    """Two atoms in the middle of nowhere."""
+    atoms = Atoms(symbols, [[0, 0, 0], [0, 0, distance]], cell=[20] * 3, pbc=True)
+    results = {"energy": -1.0, "forces": np.zeros((2, 3)), "stress": np.zeros(6)} | changes
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+@pytest.mark.parametrize(
+    ("symbols", "least"),  # 60 % of the sums of covalent radii, Å
+    [("Cu2", 0.6 * 2.64), ("LiH", 0.6 * 1.59), ("K2", 0.6 * 4.06)],
+)
+def test_bonds_are_at_least_so_long(symbols, least):
+    found = audit([lone(symbols, 0.99 * least), lone(symbols, 1.01 * least)])
+    assert found.dropped == {0: f"atoms too close: {0.99 * least:.2f} Å"}
+
+
+def test_the_pair_that_is_too_close_is_named():
+    """A bond of hydrogen is shorter, and as it should be."""
+    atoms = lone("Cu2", 1.5)
+    atoms += Atoms("H2", [[9, 9, 9], [9, 9, 9.74]])
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((4, 3)))
+    assert audit([atoms]).dropped == {0: "atoms too close: 1.50 Å"}
+
+
+def test_forces_are_at_most_so_large_and_stresses_finite():
+    forces = np.zeros((4, 2, 3))
+    forces[:, 1, 2] = -29.9, -30.1, 1.0, 2.0
+    stress = [0.0, 0.0, 0.0, np.nan]
+    found = audit(
+        [
+            lone("Cu2", 2.5 + 0.1 * i, forces=forces[i], stress=np.full(6, stress[i]))
+            for i in range(4)
+        ]
+    )
+    assert found.dropped == {1: "force too large: 30.1 eV/Å", 3: "label not finite: stress"}
+    assert [f.force for f in found.findings] == [29.9, 30.1, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(("spread", "most"), [(0.4, 8 * 1.4826 * 0.4), (0.01, 1.0)])
+def test_energies_are_within_eight_robust_spreads_or_one_electronvolt(spread, most):
+    """The median of all is −3 eV/atom, that of the deviations the spread."""
+    for factor, dropped in ((0.99, []), (1.01, [11]), (-0.99, []), (-1.01, [11])):
+        below, above = (5, 4) if factor > 0 else (4, 5)
+        deviations = [-spread] * below + [0.0] * 2 + [spread] * above + [factor * most]
+        frames = [sized(2, 2 * (deviation - 3)) for deviation in deviations]
+        for i, atoms in enumerate(frames):
+            atoms.set_cell(atoms.cell * (1 + i / 100), scale_atoms=True)
+            atoms.calc.atoms = atoms.copy()
+        found = audit(frames)
+        assert list(found.dropped) == dropped
+        assert not dropped or found.dropped[11].startswith("energy outlier: ")
+
+
+def test_a_finding_says_what_each_frame_is():
+    atoms = frame(1)
+    atoms.info["kind"] = "crystal"
+    (found,) = audit([atoms]).findings
+    largest = max(abs(x) for row in atoms.get_forces() for x in row)
+    uid = Entry(atoms, "").uid
+    assert found == (uid, "crystal", "Cu4", 4, pytest.approx(0.0), pytest.approx(largest), "")
+
+
+def test_another_cell_species_or_periodicity_is_no_duplicate():
+    atoms = bulk("Cu", repeat=(2, 1, 1))
+    wider, silver, open_ = atoms.copy(), atoms.copy(), atoms.copy()
+    wider.set_cell(1.01 * atoms.cell, scale_atoms=True)
+    silver.symbols[1] = "Ag"
+    open_.pbc = [True, True, False]
+    frames = [atoms, wider, silver, open_, atoms.copy()]
+    for one in frames:
+        one.calc = SinglePointCalculator(one, energy=-6.0, forces=np.zeros((2, 3)))
+    assert audit(frames).dropped == {4: "duplicate: of frame 0"}
+
+
+def test_what_is_to_be_known_of_a_set():
+    """Isolated atoms that are there are not missed; nor are labels of nobody unsaid."""
+    copper, pair = lone("Cu2", 9.0)[[0]], lone("CuLi", 2.6)
+    copper.calc = SinglePointCalculator(copper, energy=-1.0, forces=np.zeros((1, 3)))
+    nobody, alone = audit([copper, pair]).notes
+    assert nobody == "No frame says which engine and settings its labels are from."
+    assert alone.startswith("There is no isolated atom of Li: ")
 
 
 def test_mixed_engines_and_missing_isolated_atoms_are_noted():

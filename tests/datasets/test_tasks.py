@@ -4,16 +4,17 @@ from concurrent.futures import Executor, Future
 
 import numpy as np
 import pytest
+from ase import units
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.optimize import FIRE
 
-from culi_mlip.configuration import parse
+from culi_mlip.configuration import parse, read_yaml
 from culi_mlip.datasets import Recipe, Store, build_dataset, label_pending
 from culi_mlip.datasets.computations import Job, attempt
 from culi_mlip.datasets.executors import WorkerError
 from culi_mlip.datasets.labelling import DEATHS
-from culi_mlip.datasets.recipe import MeltQuench, Relaxation
+from culi_mlip.datasets.recipe import MeltQuench, Relaxation, Sampling
 from culi_mlip.errors import EngineError
 from culi_mlip.files import read_frames
 from culi_mlip.reference import get_engine
@@ -64,6 +65,111 @@ def test_all_steps_of_a_relaxation_on_demand():
     )
     energies = [last.results["energy"], *(f.results["energy"] for f in all_steps.frames)]
     assert energies[-1] < energies[0]
+
+
+def test_steps_of_a_relaxation_are_numbered_and_each_start_has_a_trajectory():
+    starts = [Entry(slab("Cu", (1, 1, 0), a=a, thickness=8, vacuum=8), "slab") for a in (3.58, 3.6)]
+    tasks = {keep: Relaxation(force=0.01, keep=keep) for keep in ("all", "last")}
+    (first, second), (last, _) = (
+        attempt("emt", "{}", [Job(start, [task]) for start in starts]) for task in tasks.values()
+    )
+    assert [f.how["step"] for f in first.frames] == list(range(1, 1 + len(first.frames)))
+    assert last.frames[0].how == {"step": len(first.frames)}
+    for label, start in ((first, starts[0]), (second, starts[1])):
+        assert {f.trajectory for f in label.frames} == {f"relaxation-{start.uid}"}
+        assert {f.parent for f in label.frames} == {start.uid}
+        assert {f.kind for f in label.frames} == {"slab-relaxation"}
+
+
+def test_sampling_follows_its_options():
+    """Two temperatures, a time step and a stride of its own; what was held is free."""
+    atoms = bulk("Cu", repeat=(2, 2, 1))
+    atoms.set_constraint(FixAtoms([0]))
+    start = Entry(atoms, "bulk")
+    task = Sampling(temperatures=(900, 100), timestep_fs=1.5, steps=160, stride=1)
+    (label,) = attempt("emt", "{}", [Job(start, [task])])
+    runs = {T: [f for f in label.frames if f.how["temperature_K"] == T] for T in (900, 100)}
+    for temperature, frames in runs.items():
+        assert [f.how["step"] for f in frames] == list(range(1, 161))
+        assert {f.trajectory for f in frames} == {f"md-{start.uid}-{temperature}K"}
+        mean = np.mean([f.atoms.get_kinetic_energy() for f in frames[40:]])
+        assert 2 * mean / (9 * units.kB) == pytest.approx(temperature, rel=0.5)
+        one, other = frames[100].atoms, frames[101].atoms
+        moved = other.positions - one.positions
+        velocities = (one.get_velocities() + other.get_velocities()) / 2
+        time = (moved * velocities).sum() / (velocities**2).sum()
+        assert time / units.fs == pytest.approx(1.5, rel=0.1)
+        assert np.abs(frames[-1].atoms.positions[0] - atoms.positions[0]).max() > 1e-3
+    task = Sampling(temperatures=(300, 400), steps=10, stride=4)
+    (label,) = attempt("emt", "{}", [Job(start, [task])])
+    assert [tuple(f.how.values()) for f in label.frames] == [(300, 4), (300, 8), (400, 4), (400, 8)]
+
+
+def test_melt_quench_follows_its_options(tmp_path):
+    """As the record of the run says; alike within a distance of 9 Å are all frames."""
+    quench = MeltQuench(
+        kinds=("bulk",),
+        frames=2,
+        hold=700,
+        to=300,
+        rate=20000,
+        hold_time=0.012,
+        timestep=1.5,
+        period=17,
+        stride=4,
+        distance=9.0,
+    )
+    starts = [Entry(bulk("Cu", a=a, repeat=(2, 1, 1)), "bulk") for a in (3.6, 3.65)]
+    folders = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
+    jobs = [
+        Job(starts[0], [quench], str(folders[0]), 1),
+        Job(starts[1], [quench.model_copy(update={"distance": 0.0})], str(folders[1]), 1),
+        Job(starts[0], [quench], str(folders[2]), 2),
+    ]
+    alike, different, _ = attempt("emt", "{}", jobs)
+    records = [read_yaml(folder / "melt-quench" / "run.yaml")["inputs"] for folder in folders]
+    seeds = [record.pop("seed") for record in records]
+    assert len(set(seeds)) == 3
+    for record in records:
+        assert record.pop("structure").startswith("Cu2 ")
+        assert record.pop("calculator").startswith("ase.calculators.emt.EMT")
+        assert record == {
+            "model": f"emt {get_engine('emt').digest}",
+            "hold": 700,
+            "to": 300,
+            "rate": 20000,
+            "hold_time": 0.012,
+            "timestep": 1.5,
+            "period": 17,
+            "stride": 4,
+        }
+    assert len(alike.frames) == 1
+    assert "2 frames were asked for" in alike.notes[0]
+    assert len(different.frames) == 2
+    assert {f.trajectory for f in different.frames} == {f"melt-quench-{starts[1].uid}"}
+    steps = [0, 4, 8, 12, 16, 20, 21]  # 12 fs of hold and 20 of ramp, every fourth and the end
+    trajectory = read_frames(folders[1] / "melt-quench" / "trajectory.extxyz")
+    told = dict(zip(steps, trajectory, strict=True))
+    for frame in different.frames:
+        same = told[frame.how["step"]]
+        np.testing.assert_allclose(frame.atoms.positions, same.positions, atol=1e-7)
+
+
+def test_costs_of_tasks_are_those_of_their_options():
+    md = Sampling(temperatures=(100, 200, 300), steps=50, stride=7)
+    assert md.cost == (3 * 51, 3 * 7)
+    assert Relaxation(expected_steps=13).cost == (13, 1)
+    assert Relaxation(expected_steps=13, keep="all").cost == (13, 12)
+    schedule = {
+        "hold": 500,
+        "to": 100,
+        "rate": 1000,
+        "hold_time": 0.6,
+        "timestep": 2.5,
+        "period": 20,
+    }
+    for frames, most in ((9, 9), (999, 57)):  # 240 steps of hold, 160 of ramp, every seventh
+        assert MeltQuench(**schedule, frames=frames, stride=7).cost == (401, most)
 
 
 def test_relaxation_that_does_not_end_fails_with_the_reason():
