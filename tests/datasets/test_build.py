@@ -8,7 +8,14 @@ import pytest
 from ase.calculators.emt import EMT
 
 from culi_mlip.configuration import parse
-from culi_mlip.datasets import Recipe, Store, build_dataset, label_pending, load_recipe
+from culi_mlip.datasets import (
+    Recipe,
+    Store,
+    Workers,
+    build_dataset,
+    label_pending,
+    load_recipe,
+)
 from culi_mlip.errors import CuliError, EngineError, RecipeError
 from culi_mlip.reference import get_engine
 from culi_mlip.structures import campaign
@@ -65,6 +72,35 @@ def test_workers_that_always_die_end_the_job(tmp_path, monkeypatch):
     with pytest.raises(EngineError, match="died 6 times in a row"):
         build_dataset(parse(Recipe, TINY_RECIPE, "test"), tmp_path / "d")
     assert Store(tmp_path / "d" / "store.db").count("pending") == 9
+
+
+def test_labelling_gets_the_recipes_tasks_and_seed_and_the_workers_numbers(tmp_path, monkeypatch):
+    """And tells how far it is, under the name of each long step."""
+    asked, told = [], {}
+
+    def label(store, engine, **options):
+        asked.append(options)
+        label_pending(store, engine, progress=options["progress"])
+
+    def step(name):
+        told[name] = []
+        return lambda *numbers: told[name].append(numbers)
+
+    monkeypatch.setattr("culi_mlip.datasets.build.label_pending", label)
+    content = TINY_RECIPE | {"relaxation": {"kinds": ["bulk"], "force": 0.1}, "seed": 3}
+    content["lattice_constants"] = {"Cu": 3.6}
+    recipe = parse(Recipe, content, "test")
+    workers = Workers("processes", number=3, per_job=4)
+    build_dataset(recipe, tmp_path / "d", workers=workers, step=step)
+    (options,) = asked
+    assert isinstance(options.pop("executor"), ProcessPoolExecutor)
+    del options["progress"]
+    assert options == {"tasks": recipe.tasks, "seed": 3, "in_flight": 6, "per_call": 4}
+    assert [task.force for task in recipe.tasks] == [0.1]
+    assert told == {
+        "Finding lattice constants": [],  # the recipe has them
+        "Labelling structures": [(n, 9) for n in range(1, 10)],
+    }
 
 
 def test_another_recipe_does_not_touch_a_dataset(tmp_path, tiny_recipe):

@@ -1,5 +1,7 @@
 """Parts and card of a dataset: families whole, kinds everywhere, one engine, references."""
 
+import hashlib
+import json
 from contextlib import suppress
 
 import ase.io
@@ -9,7 +11,7 @@ from ase import Atoms
 
 from culi_mlip.configuration import parse
 from culi_mlip.datasets import Recipe, Store, build_dataset, export_frames, export_parts
-from culi_mlip.datasets.export import chosen_split
+from culi_mlip.datasets.export import chosen_split, split_is
 from culi_mlip.datasets.recipe import Split
 from culi_mlip.errors import CuliError, DatasetError
 from culi_mlip.reference import get_engine
@@ -140,6 +142,69 @@ def test_references_of_the_card_are_those_of_the_training_frames(store, tmp_path
     assert abs(means["train"] - means["test"]) > 1e-3
 
 
+def test_card_says_what_the_set_is(store, tmp_path):
+    """Of two engines, one of which is no DFT; shares, kinds and sizes as the files have them."""
+    emt, qe = get_engine("emt"), get_engine("imported", {"code": "QE", "is_dft": True})
+    store.add(
+        [labelled(crystal(5 + i / 100, n=2 + i % 2), -3.0 * (2 + i % 2)) for i in range(9)], emt
+    )
+    bad = labelled(crystal(6.0), -3.0)
+    bad.results["forces"] = np.full((1, 3), 99.0)
+    store.add([bad], emt)
+    store.add([labelled(crystal(5 + i / 100, "Li"), -2.0, kind="slab") for i in range(6)], qe)
+    waiting = Entry(crystal(7.0, "Li", 4), "bulk"), Entry(crystal(7.1), "bulk")
+    store.add(waiting)
+    first, second = store.pending()
+    store.label(first, {"energy": -8.0, "forces": np.zeros((4, 3))}, qe, note="by hand")
+    store.fail(second, "no luck")
+    split = Split(val=0.25, test=0.375, by="frame")
+    card = dict(export_parts(tmp_path, split=split, seed=7, mixed=True).card)
+    frames = parts(tmp_path)[1]
+    assert card == json.loads((tmp_path / "card.json").read_text())
+    assert card["frames"] == {part: len(frames[part]) for part in PARTS}
+    assert card["frames"] == {"train": 6, "val": 4, "test": 6}
+    for kind, n in (("bulk", 10), ("slab", 6)):
+        told = {part: sum(a.info["kind"] == kind for a in frames[part]) for part in PARTS}
+        assert card["frames_by_kind"][kind] == told
+        assert sum(told.values()) == n
+    assert (
+        card["train_sha256"] == hashlib.sha256((tmp_path / "train.extxyz").read_bytes()).hexdigest()
+    )
+    assert card["engine"] == "emt + imported"
+    assert card["engine_title"] == "ASE's effective medium theory + QE"
+    assert sorted(card["engine_digest"].split(" + ")) == sorted([emt.digest, qe.digest])
+    described = dict(zip(card["engine_digest"].split(" + "), card["engine_settings"], strict=True))
+    assert described == {emt.digest: {}, qe.digest: {"code": "QE", "is_dft": True, "settings": {}}}
+    assert not card["is_dft"]
+    assert card["caution"] == "labels are from ASE's effective medium theory, a stand-in for DFT"
+    assert card["species"] == ["Cu", "Li"]
+    assert card["atoms_per_frame"] == [1, 4]
+    assert card["dropped_by_audit"] == {"force too large": 1}
+    assert card["failed_labels"] == {"no luck": 1}
+    assert {"1 labels: by hand", "Only 15 of 16 frames have a stress."} <= set(card["notes"])
+    assert (card["seed"], card["split_by"], card["split_chosen"]) == (7, "frame", False)
+    assert card["units"]["stress"] == "eV/Å³ (ASE sign and order)"
+    own = export_parts(tmp_path, split=split, seed=7, engine_digest=qe.digest).card
+    assert (own["is_dft"], own["caution"], own["engine"]) == (True, None, "imported")
+    assert own["engine_settings"] == {"code": "QE", "is_dft": True, "settings": {}}
+
+
+def test_a_split_of_one_engine_is_made_again_as_it_was_chosen(store, tmp_path):
+    emt, chgnet = get_engine("emt"), get_engine("chgnet")
+    for engine, a in ((emt, 3), (chgnet, 4)):
+        store.add([labelled(crystal(a + 0.01 * i), -1.0) for i in range(9)], engine)
+    assert chosen_split(tmp_path) is None
+    split = Split(val=0.2, test=0.3, by="trajectory")
+    export_parts(tmp_path, split=split, seed=5, engine_digest=emt.digest)
+    assert chosen_split(tmp_path) is None
+    assert split_is(tmp_path, split, 5)
+    assert not split_is(tmp_path, split, 6)
+    assert not split_is(tmp_path, Split(val=0.3, test=0.2, by="trajectory"), 5)
+    asked = {"split": split, "seed": 5, "engine_digest": emt.digest, "mixed": True, "chosen": True}
+    export_parts(tmp_path, **asked)
+    assert chosen_split(tmp_path) == asked
+
+
 def recipe(**changes):
     content = {
         "structures": [
@@ -196,6 +261,17 @@ def test_a_recipe_with_other_structures_is_another(tmp_path):
             build_dataset(recipe(structures=structures), data)
     with pytest.raises(CuliError, match="other seed"):
         build_dataset(recipe(seed=1), data)
+
+
+def test_fewer_copies_are_another_recipe_and_published_counts_are_not(tmp_path):
+    structures = recipe().model_dump(mode="json")["structures"]
+    few = structures[0] | {"strains": [0.0, 0.01, 0.02]}
+    two, one = ([few | {"disorder": {"copies": n}}] for n in (2, 1))
+    data = build_dataset(recipe(structures=two), tmp_path / "d").folder
+    with pytest.raises(CuliError, match="other structures"):
+        build_dataset(recipe(structures=one), data)
+    more = build_dataset(recipe(structures=two, published={"bulk": 99}), data)
+    assert sum(more.card["frames"].values()) == 9
 
 
 def test_another_split_of_the_recipe_is_made_anew(tmp_path):

@@ -2,9 +2,18 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+import threading
+import time
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from multiprocessing import get_context
 
 import numpy as np
@@ -14,12 +23,19 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
 from culi_mlip.configuration import parse, read_yaml
-from culi_mlip.datasets import Recipe, Store, build_dataset, label_pending
+from culi_mlip.datasets import (
+    Recipe,
+    Store,
+    Workers,
+    build_dataset,
+    label_pending,
+    open_executor,
+)
 from culi_mlip.datasets.computations import Job, attempt
 from culi_mlip.datasets.executors import WorkerError
 from culi_mlip.datasets.jobs import Record
 from culi_mlip.datasets.recipe import MeltQuench, Relaxation, Sampling
-from culi_mlip.errors import DatasetError, SetupError
+from culi_mlip.errors import DatasetError, EngineError, SetupError
 from culi_mlip.reference import get_engine
 from culi_mlip.structures import Entry, bulk, rattled, slab, strained
 
@@ -372,6 +388,57 @@ def test_recipe_that_stored_nan(tmp_path, real_data):
         pytest.skip("the folder of faults is not there")
     build_dataset(parse(Recipe, read_yaml(faults), "test"), tmp_path)
     assert all(np.isfinite(f.positions).all() for f in Store(tmp_path / "store.db").frames())
+
+
+@pytest.mark.parametrize(("in_flight", "room"), [(3, 3), (None, 4)])
+def test_so_many_calls_are_under_way_each_of_so_many_structures(
+    tmp_path, monkeypatch, in_flight, room
+):
+    """By default two a processor, of which there are two."""
+    lock, now, most, sizes = threading.Lock(), [], [], []
+
+    def fail(engine, settings, jobs):
+        with lock:
+            now.append(1)
+            most.append(len(now))
+            sizes.append(len(jobs))
+        time.sleep(0.1)
+        with lock:
+            now.pop()
+        return [EngineError("no label") for _ in jobs]
+
+    monkeypatch.setattr("culi_mlip.datasets.labelling.attempt", fail)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    store, told = stored(tmp_path, 11), []
+    with ThreadPoolExecutor(11) as threads:
+        label_pending(
+            store,
+            get_engine("emt"),
+            executor=threads,
+            in_flight=in_flight,
+            per_call=2,
+            progress=lambda *numbers: told.append(numbers),
+        )
+    assert max(most) == room
+    assert sizes == [2] * 5 + [1]
+    assert told == [(n, 11) for n in range(1, 12)]
+    assert store.count("failed") == 11
+
+
+def test_labels_tell_the_node_that_made_them(monkeypatch):
+    monkeypatch.setenv("SLURMD_NODENAME", "n17")
+    (label,) = attempt("emt", "{}", [Job(different(1)[0])])
+    assert label.host == "n17"
+    monkeypatch.delenv("SLURMD_NODENAME")
+    (label,) = attempt("emt", "{}", [Job(different(1)[0])])
+    assert label.host == socket.gethostname()
+
+
+def test_processes_share_the_processors(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    with open_executor(Workers("processes", number=2), tmp_path) as executor:
+        assert executor.submit(os.getenv, "OMP_NUM_THREADS").result(60) == "3"
+        assert executor._max_workers == 2
 
 
 def test_fixed_atoms_are_part_of_a_jobs_identity():

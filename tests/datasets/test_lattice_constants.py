@@ -59,6 +59,21 @@ def test_a_dataset_is_built_at_the_engines_own_found_once(tmp_path, monkeypatch)
     assert len(Store(folder / "store.db")) == 3
 
 
+def test_progress_is_counted_in_elements(tmp_path):
+    told = []
+    parts = [{"kind": "bulk", "symbol": s, "repeat": [1, 1, 1]} for s in ("Cu", "Li")]
+    found = find_lattice_constants(
+        recipe(*parts, engine="vasp", lattice_constants={"Li": 3.5}),
+        get_engine("vasp"),
+        tmp_path,
+        progress=lambda *numbers: told.append(numbers),
+    )
+    assert told == [(1, 1)]
+    assert found.lattice_constants == {"Cu": 3.577, "Li": 3.5}
+    source = json.loads((tmp_path / FILE).read_text())["Cu"]["source"]
+    assert source.startswith("VASP: MatPES, r2SCAN by VASP")
+
+
 @pytest.mark.slow
 def test_processes_find_the_same(tmp_path):
     tmp_path = tmp_path / "d"

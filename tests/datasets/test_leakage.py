@@ -1,8 +1,12 @@
 """Grouped splits show what random ones hide."""
 
+import itertools
+
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from culi_mlip.datasets import leakage
 from culi_mlip.datasets.leakage import _folds, radial_distribution
@@ -49,3 +53,57 @@ def test_fingerprint_does_not_change_with_the_cell_or_a_rotation():
     expected = radial_distribution(atoms, ["Cu"])
     for same in (atoms * (2, 1, 1), turned):
         assert radial_distribution(same, ["Cu"]) == pytest.approx(expected, abs=1e-9)
+
+
+def clusters():
+    """Five pairs of clusters of copper and lithium, of different sizes and energies."""
+    rng = np.random.default_rng(1)
+    for n in range(10):
+        symbols = ["Cu"] * (2 + n % 3) + ["Li"] * (1 + n // 4)
+        atoms = Atoms(symbols, rng.uniform(0, 5, (len(symbols), 3)))
+        yield atoms, -3.5 * (2 + n % 3) - 1.5 * (1 + n // 4) + rng.normal()
+
+
+def test_the_error_is_that_of_kernel_regression_left_out_by_groups():
+    """By loops over pairs and a plain solve; five groups are the five folds, in any order."""
+    frames, energies = map(list, zip(*clusters(), strict=True))
+    for atoms, energy in zip(frames, energies, strict=True):
+        atoms.calc = SinglePointCalculator(atoms, energy=energy)
+    sizes = np.array([len(atoms) for atoms in frames])
+    shares = np.array([[(a.symbols == s).mean() for s in ("Cu", "Li")] for a in frames])
+    per_atom = np.array(energies) / sizes
+    targets = per_atom - shares @ np.linalg.lstsq(shares, per_atom, rcond=None)[0]
+    rows = []
+    for atoms, share in zip(frames, shares, strict=True):
+        sums = {pair: np.zeros(16) for pair in ("CuCu", "CuLi", "LiLi")}
+        for i, j in itertools.permutations(range(len(atoms)), 2):
+            pair, distance = atoms.symbols[i] + atoms.symbols[j], atoms.get_distance(i, j)
+            if pair in sums and distance < 6:
+                centres = 1.5 + 0.3 * np.arange(16)
+                sums[pair] += np.exp(-((distance - centres) ** 2) / (2 * 0.3**2)) / len(atoms)
+        rows.append(np.concatenate([*sums.values(), share]))
+        expected = radial_distribution(atoms, ["Cu", "Li"])
+        np.testing.assert_allclose(rows[-1], expected, atol=1e-12)
+    apart = np.array([[np.linalg.norm(a - b) for b in rows] for a in rows])
+    kernel = np.exp(-((apart / np.median(apart)) ** 2) / 2)
+    groups = np.arange(10) // 2
+    wrong = []
+    for group in range(5):
+        train, test = groups != group, groups == group
+        mean = targets[train].mean()
+        inverse = np.linalg.inv(kernel[train][:, train] + 1e-6 * np.eye(8))
+        told = kernel[test][:, train] @ inverse @ (targets[train] - mean) + mean
+        wrong += list(np.abs(told - targets[test]))
+    assert leakage(frames, {"pairs": groups})["pairs"] == pytest.approx(np.mean(wrong), rel=1e-6)
+
+
+def test_of_very_many_frames_a_random_part_is_taken(monkeypatch):
+    """With the groups of those very frames."""
+    monkeypatch.setattr("culi_mlip.datasets.leakage.MOST_FRAMES", 20)
+    made, groups = frames()
+    rng = np.random.default_rng(3)
+    chosen = sorted(rng.permutation(48)[:20])
+    part = leakage([made[i] for i in chosen], {"one": [groups[i] < 4 for i in chosen]}, seed=0)
+    assert leakage(made, {"one": [g < 4 for g in groups]}, seed=3)["one"] == pytest.approx(
+        part["one"]
+    )

@@ -2,9 +2,11 @@
 
 import sqlite3
 
+import ase.db
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
 from culi_mlip.datasets import Store
@@ -123,3 +125,95 @@ def test_elements_that_wait_are_those_of_what_is_pending_or_was_left_running(tmp
     store.fail(failed, "did not converge")
     store.label(done, results(store.entry(done).atoms), get_engine("emt"))
     assert store.waiting_symbols() == {"Cu", "Ag"}
+
+
+def test_those_tried_least_wait_first_and_deaths_are_counted(tmp_path):
+    store = Store(tmp_path / "store.db")
+    store.add(entries(4))
+    first, second, third, fourth = store.pending()
+    for row_id in (second, first, second):
+        store.start([row_id])
+        store.release([row_id], died=row_id == second)
+    store.start([third])
+    assert store.running() == [third]
+    assert list(store.pending().items()) == [(fourth, 0), (first, 0), (second, 2)]
+    store.fail(second, "no luck")
+    assert store.retry() == 1
+    assert list(store.pending().items()) == [(second, 0), (fourth, 0), (first, 0)]
+    assert store.release() == 1
+    assert list(store.pending()) == [second, fourth, first, third]
+
+
+def test_structures_are_found_by_id_parent_and_composition(tmp_path):
+    store = Store(tmp_path / "store.db")
+    copper = Entry(bulk("Cu", repeat=(2, 1, 1)), "bulk", how={"seed": 5})
+    child = Entry(rattled(copper.atoms, 0.1, seed=1), "copy", parent=copper.uid)
+    mixed = copper.atoms.copy()
+    mixed.symbols[1] = "Li"
+    longer = Entry(bulk("Cu", repeat=(3, 1, 1)), "bulk")
+    store.add([copper, child, Entry(mixed, "alloy"), longer])
+    store.add([Entry(bulk("Li"), "bulk", results={"energy": -1.0})], get_engine("emt"))
+    assert store.parents() == {child.uid: copper.uid}
+    assert [(state, e.uid) for _, state, e in store.like(copper.atoms)] == [
+        ("pending", copper.uid),
+        ("pending", child.uid),
+    ]
+    assert [(state, e.kind) for _, state, e in store.like(bulk("Li"))] == [("done", "bulk")]
+    found = store.find(child.uid)
+    assert (found.kind, found.parent, found.atoms) == ("copy", copper.uid, child.atoms)
+    assert store.find(copper.uid).how == {"seed": 5}
+    assert store.find("s0") is None
+    assert (copper.uid in store, "s0" in store) == (True, False)
+
+
+def test_check_names_what_is_wrong(tmp_path):
+    """Made by hand in ASE's tables."""
+    store = Store(tmp_path / "store.db")
+    store.add(entries(6))
+    uids = [store.entry(row_id).uid for row_id in range(1, 7)]
+    for row_id in (2, 3, 4):
+        store.label(row_id, results(store.entry(row_id).atoms), get_engine("emt"))
+    assert not store.check()
+    with sqlite3.connect(store.path) as base:
+        change = "UPDATE text_key_values SET value = ? WHERE id = ? AND key = ?"
+        base.execute(change, ("s0", 1, "uid"))
+        base.execute("DELETE FROM text_key_values WHERE id = 2 AND key = 'engine_digest'")
+        base.execute("UPDATE systems SET key_value_pairs = replace(key_value_pairs, "
+                     "'engine_digest', 'engine_nothing') WHERE id = 2")  # fmt: skip
+        base.execute("UPDATE systems SET energy = NULL WHERE id = 3")
+        base.execute("UPDATE systems SET energy = 9e999 WHERE id = 4")
+        base.execute(change, ("lost", 5, "status"))
+        base.execute("UPDATE systems SET key_value_pairs = replace(key_value_pairs, ?, 's0') "
+                     "WHERE id = 1", (uids[0],))  # fmt: skip
+        base.execute(change, ("s0", 6, "uid"))
+        base.execute("UPDATE systems SET key_value_pairs = replace(key_value_pairs, ?, 's0') "
+                     "WHERE id = 6", (uids[5],))  # fmt: skip
+    assert sorted(Store(store.path).check()) == sorted(
+        [
+            "s0 stands 2 times",
+            "s0 is not the id of its structure",
+            "s0 is not the id of its structure",
+            "1 structures are in no state",
+            f"{uids[1]} has a label of nobody knows which engine",
+            f"{uids[2]} is done but has no energy",
+            f"{uids[3]} has a label of NaN or infinity",
+        ]
+    )
+
+
+def test_a_store_of_version_1_is_read(tmp_path):
+    """Which had the engine's settings in the data of each row, and no list of engines."""
+    settings = {"code": "QE", "is_dft": True, "settings": {"ecut": 40}}
+    engine = get_engine("imported", settings)
+    with ase.db.connect(tmp_path / "store.db") as base:
+        for entry in entries(2):
+            atoms = entry.atoms
+            atoms.calc = SinglePointCalculator(atoms, **results(atoms))
+            columns = {"uid": entry.uid, "kind": "bulk", "status": "done", "engine": "imported",
+                       "engine_digest": engine.digest}  # fmt: skip
+            base.write(atoms, key_value_pairs=columns, data={"engine_settings": settings})
+    for _ in range(2):
+        store = Store(tmp_path / "store.db")
+        assert store.engines == {engine.digest: {"name": "imported", "settings": settings}}
+        assert store.digests() == {engine.digest: 2}
+        assert not store.check()

@@ -1,6 +1,7 @@
 """What a recipe computes for structures besides their labels: relaxations, MD, melt-quench."""
 
 from concurrent.futures import Executor, Future
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -270,3 +271,23 @@ def test_a_relaxation_has_as_many_steps_as_it_may(tmp_path):
     assert len(engine.relax(atoms, tmp_path / "enough", force=0.01, steps=n)) == n
     with pytest.raises(EngineError, match=f"did not reach 0.01 eV/Å in {n - 1} steps"):
         engine.relax(atoms, tmp_path / "few", force=0.01, steps=n - 1)
+
+
+def test_worker_that_died_over_a_label_is_counted_whatever_the_engine_wrote(tmp_path):
+    """Whose files are no progress: it begins a label anew."""
+    store = Store(tmp_path / "store.db")
+    store.add([Entry(bulk("Cu"), "bulk")])
+
+    class Mortal(Executor):
+        def submit(self, fn, /, engine, settings, jobs):
+            output = Path(jobs[0].folder, "label", "output")
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_text(output.read_text() + "more" if output.exists() else "")
+            future = Future()
+            future.set_exception(WorkerError("its time is up"))
+            return future
+
+    label_pending(store, get_engine("emt"), executor=Mortal())
+    assert list(store.failures().values()) == [
+        f"its worker died {DEATHS + 1} times (its time is up)"
+    ]
