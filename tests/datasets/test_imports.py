@@ -266,6 +266,23 @@ def test_twin_is_found_in_the_cell_that_vasp_is_given(tmp_path):
     assert Twins(store).find(turned).row_id == 1
 
 
+@pytest.mark.parametrize("waits_first", [True, False])
+def test_of_two_that_are_the_same_the_one_that_waits_is_found(tmp_path, waits_first):
+    """Until it has its label, too."""
+    (atoms,) = lithium(1)
+    near = atoms.copy()
+    near.positions[0, 0] += 3e-4
+    done = Entry(atoms, "done", results=dict(atoms.calc.results))
+    store = Store(tmp_path / "store.db")
+    for entry in (Entry(near, "waiting"), done)[:: 1 if waits_first else -1]:
+        store.add([entry], get_engine("emt"))
+    twins = Twins(store)
+    found = twins.find(atoms)
+    assert (found.entry.kind, found.is_labelled) == ("waiting", False)
+    twins.label(found)
+    assert twins.find(atoms).is_labelled
+
+
 def test_what_is_not_the_same_structure():
     atoms = lithium(1)[0]
     strained, other, shorter = atoms.copy(), atoms.copy(), atoms[:1]
@@ -366,6 +383,28 @@ def test_frames_of_one_trajectory_stay_together(tmp_path):
     frames = stored(tmp_path / "data")
     assert len({atoms.info["trajectory"] for atoms in frames}) == 1
     assert sorted("parent" in atoms.info for atoms in frames) == [False, True, True]
+
+
+def test_where_each_frame_is_from_is_kept_and_files_are_counted(tmp_path, monkeypatch):
+    """A file alone is no trajectory, whatever is said of it."""
+    monkeypatch.chdir(tmp_path)
+    told = []
+    ase.io.write("one.extxyz", lithium(1, seed=1))
+    ase.io.write("two.extxyz", lithium(2, seed=2))
+    import_frames(
+        "data",
+        ["one.extxyz", "two.extxyz"],
+        MINE,
+        is_trajectory=True,
+        progress=lambda *numbers: told.append(numbers),
+    )
+    assert told == [(1, 2), (2, 2)]
+    store = Store(tmp_path / "data" / "store.db")
+    one, two = str(tmp_path / "one.extxyz"), str(tmp_path / "two.extxyz")
+    found = [store.entry(row_id) for row_id in (1, 2, 3)]
+    assert [tuple(e.how.values()) for e in found] == [(one, 1), (two, 1), (two, 2)]
+    assert [e.trajectory for e in found] == ["", two, two]
+    assert [e.parent for e in found] == ["", "", found[1].uid]
 
 
 def test_frames_of_an_export_keep_their_parents(tmp_path):

@@ -1,6 +1,7 @@
 """Grouped splits show what random ones hide."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ def test_the_error_is_that_of_kernel_regression_left_out_by_groups():
 
 def test_of_very_many_frames_a_random_part_is_taken(monkeypatch):
     """With the groups of those very frames."""
-    monkeypatch.setattr("culi_mlip.datasets.leakage.MOST_FRAMES", 20)
+    monkeypatch.setattr(sys.modules[leakage.__module__], "MOST_FRAMES", 20)
     made, groups = frames()
     rng = np.random.default_rng(3)
     chosen = sorted(rng.permutation(48)[:20])
