@@ -11,7 +11,13 @@ from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from culi_mlip.datasets.frames import LabelKeys, labelled_frames, plain_copy, training_frames
+from culi_mlip.datasets.frames import (
+    LabelKeys,
+    labelled_frames,
+    labels_of,
+    plain_copy,
+    training_frames,
+)
 from culi_mlip.errors import CuliError, DatasetError, StructureError
 from culi_mlip.structures import bulk, rattled
 
@@ -158,6 +164,20 @@ def test_labels_under_other_names_are_not_passed_over(tmp_path, comment, columns
     (read,) = training_frames(path, keys)
     assert read.get_potential_energy() == -1.5
     np.testing.assert_allclose(read.get_forces(), FORCES)
+
+
+def test_labels_of_a_set_are_those_of_every_frame():
+    atoms = Atoms("Cu")
+    results = {"energy": -1.0, "forces": np.zeros((1, 3)), "stress": np.zeros(6), "charges": [0.0]}
+    frames = []
+    for without in ("charges", "stress", "forces"):
+        del results[without]
+        frames.append(atoms.copy())
+        frames[-1].calc = SinglePointCalculator(frames[-1], **results)
+    assert labels_of(frames[:1]) == {"energy", "forces", "stress"}
+    assert labels_of(frames[:2]) == {"energy", "forces"}
+    assert labels_of(frames) == {"energy"}
+    assert labels_of([*frames, atoms]) == set()
 
 
 def test_labels_that_are_not_wanted_are_left_out(tmp_path):

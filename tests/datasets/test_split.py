@@ -99,6 +99,17 @@ def test_shares_that_are_missed_are_said():
     assert said == "The val part has 3.0% of the frames, 10.0% were asked for."
 
 
+@pytest.mark.parametrize(
+    ("n", "of", "said"),
+    [(12, 100, False), (13, 100, True), (8, 100, False), (7, 100, True), (2, 10, False)],
+)
+def test_a_share_may_be_off_by_a_quarter_or_one_frame(n, of, said):
+    parts = ["val"] * n + ["test"] * (of // 5) + ["train"] * (of - of // 5 - n)
+    sentences = missed(range(of), [("bulk",)] * of, parts, val=0.1, test=0.2)
+    expected = [f"The val part has {n}.0% of the frames, 10.0% were asked for."]
+    assert sentences == (expected if said else [])
+
+
 def test_known_frames_keep_their_part_and_new_groups_fill_the_shares():
     n = 100
     first = split_by_group(range(n), ["bulk"] * n, val=0.1, test=0.1, seed=0)

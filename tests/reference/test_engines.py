@@ -123,7 +123,11 @@ def test_a_record_is_of_one_cell_its_periodicity_and_its_species(tmp_path):
         for one, other in zip(*map(labels_of, (structure, again)), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-12)
     atoms.calc = Recorded(None, tmp_path / "steps", "e0")  # which can compute nothing
+    atoms.positions[1, 2] += 3e-7  # other processors' last digits
     np.testing.assert_allclose(atoms.get_forces(), again.get_forces(), rtol=1e-12)
+    atoms.calc = Recorded(EMT(), tmp_path / "steps", "e0")
+    atoms.positions[1, 2] += 3e-6
+    assert atoms.get_potential_energy() != again.get_potential_energy()
 
 
 def labels_of(atoms):
