@@ -278,9 +278,11 @@ def test_of_two_that_are_the_same_the_one_that_waits_is_found(tmp_path, waits_fi
         store.add([entry], get_engine("emt"))
     twins = Twins(store)
     found = twins.find(atoms)
-    assert (found.entry.kind, found.is_labelled) == ("waiting", False)
-    twins.label(found)
-    assert twins.find(atoms).is_labelled
+    assert (found.entry.kind, found.engine) == ("waiting", "")
+    twins.label(found, "e0")
+    engines = {"waiting": "e0", "done": get_engine("emt").digest}
+    again = twins.find(atoms)
+    assert again.engine == engines[again.entry.kind]
 
 
 def test_what_is_not_the_same_structure():

@@ -154,11 +154,10 @@ def test_structures_are_found_by_id_parent_and_composition(tmp_path):
     store.add([copper, child, Entry(mixed, "alloy"), longer])
     store.add([Entry(bulk("Li"), "bulk", results={"energy": -1.0})], get_engine("emt"))
     assert store.parents() == {child.uid: copper.uid}
-    assert [(state, e.uid) for _, state, e in store.like(copper.atoms)] == [
-        ("pending", copper.uid),
-        ("pending", child.uid),
-    ]
-    assert [(state, e.kind) for _, state, e in store.like(bulk("Li"))] == [("done", "bulk")]
+    alike = [(engine, e.uid) for _, engine, e in store.like(copper.atoms)]
+    assert alike == [("", copper.uid), ("", child.uid)]
+    (lithium,) = store.like(bulk("Li"))
+    assert lithium[:2] == (5, get_engine("emt").digest)
     found = store.find(child.uid)
     assert (found.kind, found.parent, found.atoms) == ("copy", copper.uid, child.atoms)
     assert store.find(copper.uid).how == {"seed": 5}
