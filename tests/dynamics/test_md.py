@@ -8,9 +8,12 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms, units
+from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms, Hookean
+from ase.md.bussi import Bussi
+from ase.md.verlet import VelocityVerlet
 
 from culi_mlip.dynamics import (
     Schedule,
@@ -21,7 +24,7 @@ from culi_mlip.dynamics import (
     run_md,
 )
 from culi_mlip.dynamics.limits import Limits
-from culi_mlip.dynamics.velocities import draw_velocities
+from culi_mlip.dynamics.velocities import draw_velocities, with_velocities
 from culi_mlip.errors import CuliError, EngineError, StructureError
 from culi_mlip.files import read_frames
 from culi_mlip.structures import bulk, slab
@@ -284,6 +287,163 @@ def test_lost_atoms_and_heights():
     layers = np.unique(atoms.positions[:, 2].round(3))
     assert (density > 0).sum() == len(layers)
     assert np.abs(height[density > 0] - layers).max() <= 0.1
+
+
+def test_heights_are_of_one_element_and_an_average_over_frames():
+    """Lithium at 7 Å in one frame of two, in bins of 0.5 Å; copper far below."""
+    first = Atoms("CuLi2", [[0, 0, 1], [0, 0, 7], [3, 0, 9]])
+    second = Atoms("CuLi2", [[0, 0, 1], [0, 0, 9], [3, 0, 9]])
+    height, density = height_profile([first, second], "Li", bin_width=0.5)
+    np.testing.assert_allclose(height, np.arange(6.25, 10, 0.5))  # from 1 Å below to 1 Å above
+    expected = dict.fromkeys(height, 0.0) | {7.25: 1 / (2 * 0.5), 9.25: 3 / (2 * 0.5)}
+    assert dict(zip(height, density, strict=True)) == pytest.approx(expected)
+
+
+def test_atoms_within_five_angstrom_are_together():
+    for gap, lost in ((4.9, []), (5.1, [2])):
+        atoms = Atoms("Cu3", [[0, 0, 0], [2.5, 0, 0], [2.5, 0, gap]])
+        assert lost_atoms(atoms) == lost
+    assert lost_atoms(atoms, cutoff=5.2) == []
+
+
+def moving_cell():
+    """Two elements, with velocities; the centre of mass is at rest."""
+    atoms = bulk("Cu", cubic=True)
+    atoms.symbols[1] = "Au"
+    momenta = np.random.default_rng(8).normal(0, 2, (4, 3))
+    atoms.set_momenta(momenta - momenta.mean(axis=0))
+    return atoms
+
+
+@pytest.mark.parametrize("ensemble", ["nvt", "nve"])
+def test_a_run_is_ases_with_the_same_options(tmp_path, ensemble):
+    """Nine steps of 1.5 fs and one frame in four; the thermostat's time is 100 fs."""
+    theirs = moving_cell()
+    theirs.calc = EMT()
+    if ensemble == "nve":
+        dynamics = VelocityVerlet(theirs, 1.5 * units.fs)
+    else:
+        rng = np.random.default_rng(5)
+        dynamics = Bussi(theirs, 1.5 * units.fs, 700, 100 * units.fs, rng)
+        dynamics.ndof = 9  # the centre of mass carries no heat
+        dynamics.target_kinetic_energy = 4.5 * units.kB * 700
+    expected = []
+    for step in (0, 4, 8, 9):
+        dynamics.run(step - dynamics.nsteps)
+        potential, kinetic = theirs.get_potential_energy(), theirs.get_kinetic_energy()
+        put_in = getattr(dynamics, "transferred_energy", 0.0)
+        expected.append([step, 0.0015 * step, 2 * kinetic / (9 * units.kB), potential, kinetic,
+                         potential + kinetic, potential + kinetic - put_in])  # fmt: skip
+    result = run_md(
+        moving_cell(), EMT(), temperature=700, time=0.0135, out=tmp_path, ensemble=ensemble,
+        initial_temperature=50, timestep=1.5, stride=4, seed=5,
+    )  # fmt: skip
+    columns = ["step", "time_ps", "temperature_K", "potential_eV", "kinetic_eV", "total_eV",
+               "conserved_eV"]  # fmt: skip
+    found = np.transpose([result.log[name] for name in columns])
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8)
+    (final,) = read_frames(result.final)
+    assert final.info["time_ps"] == pytest.approx(0.0135)
+    frames = read_frames(result.trajectory)
+    assert [f.info["time_ps"] for f in frames] == pytest.approx([0, 0.006, 0.012, 0.0135])
+    for last in (final, frames[-1]):
+        np.testing.assert_allclose(last.positions, theirs.positions, atol=2e-8)
+        np.testing.assert_allclose(last.get_momenta(), theirs.get_momenta(), atol=2e-8)
+    labels = frames[-1].calc.results
+    np.testing.assert_allclose(labels["forces"], theirs.get_forces(), atol=2e-8)
+    np.testing.assert_allclose(labels["stress"], theirs.get_stress(), atol=2e-8)
+
+
+def test_a_structure_that_only_drifts_gets_velocities():
+    atoms = CELL.copy()
+    atoms.set_velocities(np.full((4, 3), 0.05))
+    with_velocities(atoms, 250, np.random.default_rng(0))
+    assert atoms.get_kinetic_energy() == pytest.approx(9 * units.kB * 250 / 2)
+    assert np.abs(atoms.get_momenta().sum(axis=0)).max() < 1e-12
+
+
+class Fixed(Calculator):
+    """Gives the same numbers whatever the structure."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, energy, force):
+        super().__init__()
+        self.energy, self.force = energy, force
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": self.energy, "forces": np.full((len(atoms), 3), self.force)}
+
+
+@pytest.mark.parametrize("numbers", [(np.nan, 0.0), (0.0, np.inf)])
+@pytest.mark.parametrize(("model", "name"), [("mine", "mine"), ("", "the potential")])
+def test_a_potential_that_gives_no_number_is_refused_at_once(tmp_path, numbers, model, name):
+    options = {"temperature": 300, "time": 0.01, "out": tmp_path / "new", "model": model}
+    with pytest.raises(EngineError, match=f"^{name} gives energy or forces of NaN .* for Cu4: "):
+        run_md(CELL, Fixed(*numbers), **options)
+    unknown = CELL.copy()
+    unknown.symbols[0] = "Fe"
+    with pytest.raises(EngineError, match=rf"^{name} cannot compute Cu3Fe \(NotImpl.*: No EMT-pot"):
+        run_md(unknown, EMT(), **options)
+    assert not (tmp_path / "new").exists()
+
+
+def limits(n_degrees=20, now=300.0, asked=400.0, stride=4):
+    """Of a run of four atoms, at one temperature, for which another was asked."""
+    dynamics = SimpleNamespace(atoms=CELL.copy(), nsteps=10, get_time=lambda: 1000 * units.fs)
+    dynamics.atoms.calc = Fixed(0.0, 0.0)
+    recorder = SimpleNamespace(
+        dynamics=dynamics, n_degrees=n_degrees, temperature=now, stride=stride,
+        files=["here.extxyz"], energies=lambda: (0.0, 0.0, recorder.conserved),
+    )  # fmt: skip
+    return Limits(recorder, asked), recorder
+
+
+def jump(length, atom=2):
+    """One step, in which an atom jumps along the diagonal."""
+    run, recorder = limits()
+
+    def move(_steps):
+        recorder.dynamics.nsteps += 1
+        recorder.dynamics.atoms.positions[atom] += length / np.sqrt(3)
+
+    recorder.dynamics.run = move
+    run.step()
+
+
+def test_atoms_move_half_an_angstrom_a_step_at_most():
+    jump(0.499)
+    with pytest.raises(CuliError, match=r"at step 11, where atom 2 \(Cu\) moved by 0.5 Å and the "
+                       r"temperature was 300 K: .* of step 8, is in here.extxyz"):  # fmt: skip
+        jump(0.501)
+
+
+@pytest.mark.parametrize(("now", "asked"), [(300.0, 400.0), (400.0, 300.0)])
+def test_the_hottest_of_few_atoms_is_hotter_than_that_of_many(now, asked):
+    """(10 T + 3000 K)(1 + 10 / degrees of freedom), T the higher of start and thermostat."""
+    for degrees, hottest in ((20, 7000 * 1.5), (1000, 7000 * 1.01)):
+        run, recorder = limits(degrees, now, asked)
+        before = recorder.dynamics.atoms.positions.copy()
+        recorder.temperature = hottest - 1
+        run._check(12, before)
+        recorder.temperature = hottest + 1
+        with pytest.raises(CuliError, match=r"diverged at step 12, .* of step 8, is in"):
+            run._check(12, before)
+
+
+def test_energy_may_change_by_all_heat():
+    """By kT for each degree of freedom, whatever the drift: here 20 k · 400 K = 0.689 eV."""
+    run, recorder = limits()
+    run._first = -5.0
+    heat = 20 * 8.617333e-5 * 400
+    for sign in (1, -1):
+        recorder.conserved = -5.0 + sign * 0.999 * heat
+        run.check_conservation()
+        recorder.conserved = -5.0 + sign * 1.001 * heat
+        words = rf"changed by \{'+' if sign > 0 else '-'}0.69 eV up to step 10, .* of step 8, is in"
+        with pytest.raises(CuliError, match=words):
+            run.check_conservation()
 
 
 def test_damaged_files_of_a_run_are_named(tmp_path):
