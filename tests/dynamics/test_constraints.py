@@ -16,6 +16,7 @@ from ase.constraints import (
 )
 
 from culi_mlip.dynamics import Schedule, melt_quench, run_md
+from culi_mlip.dynamics.constraints import merged_constraints
 from culi_mlip.errors import StructureError
 from culi_mlip.files import read_frames
 from culi_mlip.structures import bulk
@@ -75,6 +76,36 @@ def test_constraints_hold_conserve_and_outlive_the_run(tmp_path, name, method):
     np.testing.assert_allclose(coordinate(again), coordinate(atoms), atol=1e-6)
     if name == "spring":
         assert again.constraints[0].spring == 3.0
+
+
+def test_merged_constraints_leave_what_all_of_them_leave():
+    """Two planes leave their line; a plane and a line in it that line; scaled ones too."""
+    atoms = SKEWED.copy()
+    planes = [FixedPlane([1], (1, 1, 0)), FixedPlane([0, 1], (0, 1, 1)), FixedPlane([2], (1, 0, 2))]
+    plane, line = _sorted(atoms, planes[:2])
+    assert (plane.index.tolist(), line.index.tolist()) == ([0], [1])
+    assert abs(plane.dir @ [0, 1, 1]) == pytest.approx(np.sqrt(2))
+    assert abs(line.dir @ [1, -1, 1]) == pytest.approx(np.sqrt(3))
+    (line,) = _sorted(atoms, [planes[2], FixedLine([2], (2, 0, -1))])
+    assert abs(line.dir @ [2, 0, -1]) == pytest.approx(np.sqrt(5))
+    (plane,) = _sorted(atoms, [FixScaled([3], mask=(False, True, False))])
+    assert plane.dir @ atoms.cell[0] == pytest.approx(0, abs=1e-12)
+    assert plane.dir @ atoms.cell[2] == pytest.approx(0, abs=1e-12)
+    (line,) = _sorted(atoms, [FixScaled([3], mask=(True, True, False))])
+    assert abs(line.dir @ atoms.cell[2]) == pytest.approx(atoms.cell.lengths()[2])
+    bond = FixBondLengths([(0, 1)])
+    held, other = merged_constraints_of(atoms, [bond, FixCartesian([3], (True, False, True))])
+    assert (held.mask.tolist(), other) == ([True, False, True], bond)
+
+
+def merged_constraints_of(atoms, constraints):
+    atoms.set_constraint(constraints)
+    return merged_constraints(atoms)
+
+
+def _sorted(atoms, constraints):
+    """Merged constraints, by their first atom."""
+    return sorted(merged_constraints_of(atoms, constraints), key=lambda c: c.index[0])
 
 
 def test_masks_are_a_column_that_ase_reads(tmp_path):

@@ -48,6 +48,41 @@ def test_potentials_are_told_apart_by_class_parameters_arguments_and_weights():
     assert calculator_digest(Learned(linear(1.0), 5.0, "cuda")) == calculator_digest(calculators[6])
 
 
+class Program(Calculator):
+    """An engine's program: what it computes, and all that says where and how it runs."""
+
+    def __init__(self, level, **machine):
+        super().__init__()
+        self.parameters = {"level": level, **machine}
+
+
+def test_where_and_how_a_calculator_runs_does_not_count():
+    plain = calculator_digest(Program(1))
+    for name in (
+        "command",
+        "device",
+        "directory",
+        "label",
+        "logfile",
+        "parallel",
+        "profile",
+        "txt",
+    ):
+        assert calculator_digest(Program(1, **{name: "here"})) == plain, name
+    assert calculator_digest(Program(1, charge=1)) != plain != calculator_digest(Program(2))
+    assert plain.startswith(f"{__name__}.Program ")
+
+
+def test_a_digest_of_its_own_is_all_that_counts():
+    one, same, other = (
+        Learned(linear(weight), cutoff) for weight, cutoff in ((1, 5), (2, 6), (1, 5))
+    )
+    one.digest = same.digest = "abc"
+    other.digest = "abd"
+    assert calculator_digest(one) == calculator_digest(same) != calculator_digest(other)
+    assert calculator_digest(lambda atoms, folder: []) == "", "an engine's own dynamics"
+
+
 def test_a_potential_that_has_computed_is_the_same():
     for calculator in (EMT(), LennardJones()):
         before = calculator_digest(calculator)
@@ -127,6 +162,7 @@ def test_structures_are_told_apart_by_all_that_a_run_depends_on():
             lambda a: a.set_momenta(np.eye(4, 3)),
             lambda a: a.set_masses([60.0] * 4),
             lambda a: a.set_initial_magnetic_moments([1.0] * 4),
+            lambda a: a.set_initial_charges([1.0] * 4),
             lambda a: a.set_cell(a.cell * 1.01),
             lambda a: a.rattle(0.01),
         )

@@ -1,5 +1,7 @@
 """Melt-quench: temperatures, conservation, continuation to the last bit, choice of frames."""
 
+import importlib
+
 import numpy as np
 import pytest
 from ase import units
@@ -7,11 +9,11 @@ from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
-from ase.md.nose_hoover_chain import NoseHooverChainNVT
+from ase.md.nose_hoover_chain import NoseHooverChainNVT, NoseHooverChainThermostat
 
 from culi_mlip.dynamics import Schedule, choose_frames, energy_drift, melt_quench
 from culi_mlip.dynamics.melt_quench import correlation_length
-from culi_mlip.dynamics.records import read_log, write_steps
+from culi_mlip.dynamics.records import LOG_COLUMNS, read_log, write_steps
 from culi_mlip.dynamics.thermostats import NoseHoover
 from culi_mlip.dynamics.velocities import with_velocities
 from culi_mlip.errors import CuliError
@@ -19,6 +21,7 @@ from culi_mlip.files import read_frames
 from culi_mlip.reference import get_engine
 from culi_mlip.structures import bulk, interface, rattled, slab
 
+CELL = bulk("Cu", cubic=True)
 COPPER = bulk("Cu", cubic=True, repeat=(3, 3, 3))
 
 
@@ -28,6 +31,90 @@ def test_schedule_is_the_papers():
     assert schedule.steps - schedule.hold_steps == 1180
     assert [schedule.temperature(n) for n in (0, 250, 251, 1430)] == [600, 600, 599.5, 10]
     assert schedule.temperature(2000) == 10
+
+
+def test_stages_are_the_times_and_rates_that_are_asked_for():
+    """0.3 ps at 900 K, then 600 K at 400 K/ps, in steps of 1.5 fs."""
+    options = {"hold": 900, "to": 300, "rate": 400, "timestep": 1.5}
+    schedule = Schedule(hold_time=0.3, **options)
+    assert schedule.stages == [(200, 900, 900), (1000, 900, 300)]
+    assert (schedule.hold_steps, schedule.steps) == (200, 1200)
+    assert [schedule.temperature(n) for n in (0, 200, 700, 1200)] == [900, 900, 600, 300]
+    assert Schedule(hold_time=0, **options).stages == [(1000, 900, 300)]
+    assert Schedule(hold_time=0.3, **options | {"to": 900}).stages == [(200, 900, 900)]
+    Schedule(timestep=2.4, period=12)
+    with pytest.raises(CuliError, match="period is 12 fs: give at least five time steps"):
+        Schedule(timestep=2.5, period=12)
+
+
+def test_a_chain_that_is_heated_has_the_masses_of_the_new_temperature():
+    atoms = with_velocities(_copper(), 300, np.random.default_rng(0))
+    dynamics = NoseHoover(atoms, 2 * units.fs, lambda n: 300 + 150 * n, 50 * units.fs)
+    dynamics.run(3)
+    damping = 50 * units.fs / (np.sqrt(2) * np.pi)
+    chain = NoseHooverChainThermostat(107, dynamics.masses, 600, damping)
+    np.testing.assert_allclose(dynamics.chain._Q, chain._Q, rtol=1e-12)
+    assert dynamics.chain._kT == pytest.approx(600 * units.kB)
+
+
+def test_options_of_a_quench_reach_its_dynamics(tmp_path, monkeypatch):
+    """Energy is conserved through the hold alone."""
+    taken = {}
+
+    def integrated(dynamics, folder, n_steps, **options):
+        taken.update(options, dynamics=dynamics, n_steps=n_steps)
+        (folder / "log.csv").write_text(",".join(LOG_COLUMNS) + "\n")
+
+    module = importlib.import_module("culi_mlip.dynamics.melt_quench")
+    monkeypatch.setattr(module, "integrate", integrated)
+    schedule = Schedule(hold=700, to=500, rate=1000, hold_time=0.03, timestep=1.5, period=30)
+    melt_quench(COPPER, EMT(), schedule, out=tmp_path, stride=7, seed=4)
+    dynamics = taken["dynamics"]
+    assert (taken["n_steps"], taken["stride"]) == (20 + 133, 7)
+    assert (taken["temperature"], taken["steady"]) == (700, 20)
+    assert dynamics.dt == pytest.approx(1.5 * units.fs)
+    assert [dynamics.temperature(n) for n in (0, 20, 120)] == [700, 700, 550]
+    ndof, omega = 3 * 108 - 3, 2 * np.pi / (30 * units.fs)
+    assert dynamics.chain._Q[0] == pytest.approx(2 * ndof * units.kB * 700 / omega**2)
+    expected = with_velocities(COPPER.copy(), 700, np.random.default_rng(4))
+    np.testing.assert_allclose(dynamics.atoms.get_momenta(), expected.get_momenta(), atol=1e-12)
+
+
+def test_an_engines_own_steps_are_written_one_in_three(tmp_path):
+    """Eight steps of 1.5 fs: 0, 3 and 6 in the trajectory, the seventh is the last frame."""
+    taken, steps = {}, []
+
+    def own_dynamics(atoms, folder, **options):
+        taken.update(options, atoms=atoms, folder=folder)
+        for n in range(8):
+            frame = COPPER.copy()
+            frame.positions[0, 0] = 0.01 * n
+            frame.info = {"kinetic": 3.0 + n, "conserved": 70.0 + 2 * n}
+            results = {"energy": -20.0 - n, "forces": np.full((108, 3), 0.1 * n)}
+            frame.calc = SinglePointCalculator(frame, **results)
+            steps.append(frame)
+        return steps
+
+    schedule = Schedule(hold=700, to=500, rate=100_000, hold_time=0.009, timestep=1.5, period=30)
+    result = melt_quench(COPPER, own_dynamics, schedule, out=tmp_path, stride=3, seed=4)
+    assert taken["stages"] == [(6, 700, 700), (1, 700, 500)]
+    assert (taken["timestep"], taken["folder"]) == (1.5, tmp_path / "steps")
+    drawn = with_velocities(COPPER.copy(), 700, np.random.default_rng(4))
+    np.testing.assert_allclose(taken["atoms"].get_momenta(), drawn.get_momenta(), atol=1e-12)
+    log = result.log
+    assert log["step"].tolist() == [0, 3, 6]
+    assert log["time_ps"] == pytest.approx([0, 0.0045, 0.009])
+    assert log["potential_eV"].tolist() == [-20, -23, -26]
+    assert log["kinetic_eV"].tolist() == [3, 6, 9]
+    assert log["total_eV"].tolist() == [-17, -17, -17]
+    assert log["conserved_eV"].tolist() == [70, 76, 82]
+    expected = 2 * log["kinetic_eV"] / ((3 * 108 - 3) * 8.617333e-5)
+    np.testing.assert_allclose(log["temperature_K"], expected, rtol=1e-6)
+    frames = [*read_frames(result.trajectory), *read_frames(result.final)]
+    assert [f.info["time_ps"] for f in frames] == pytest.approx([0, 0.0045, 0.009, 0.0105])
+    assert [f.positions[0, 0] for f in frames] == pytest.approx([0, 0.03, 0.06, 0.07])
+    assert [f.get_potential_energy() for f in frames] == pytest.approx([-20, -23, -26, -27])
+    assert [f.get_forces()[5, 1] for f in frames] == pytest.approx([0, 0.3, 0.6, 0.7])
 
 
 def test_chain_is_ases_at_constant_temperature():
@@ -132,6 +219,31 @@ def test_frames_are_decorrelated_and_the_shortfall_is_explained():
     few = choose_frames(frames, energies, 5)
     assert few.frames == [0, 10, 20, 28, 38]
     assert few.explanation == ""
+
+
+def test_frames_are_as_far_apart_as_energies_remember():
+    """Energies of 60 steps forget within several of them, and every frame differs."""
+    rng, energies = np.random.default_rng(3), [0.0]
+    for _ in range(59):
+        energies.append(0.7 * energies[-1] + rng.normal())
+    frames = [rattled(CELL, 0.3, seed=i) for i in range(60)]
+    every = correlation_length(np.array(energies))
+    assert 3 <= every <= 9
+    chosen = choose_frames(frames, np.array(energies), 60)
+    assert (chosen.frames, chosen.correlation) == (list(range(0, 60, every)), every)
+    assert f"of 60 frames {len(chosen.frames)} are decorrelated (every {every}.)" in (
+        chosen.explanation
+    )
+
+
+def test_near_duplicates_are_within_a_tenth_of_an_angstrom():
+    """Of four atoms one moves by d, less the mean by 3/4 d: the root mean square is √3/4 d."""
+    for moved, n in ((0.09, 1), (0.11, 2)):
+        second = CELL.copy()
+        second.positions[1] += np.array([0.6, 0, 0.8]) * moved * 4 / np.sqrt(3)
+        second.positions += 0.7  # of the whole, which does not count
+        assert len(choose_frames([CELL, second], np.zeros(2), 2).frames) == n
+        assert len(choose_frames([CELL, second], np.zeros(2), 2, distance=0.12).frames) == 1
 
 
 def test_correlation_length_of_a_known_process():

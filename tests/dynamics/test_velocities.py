@@ -19,8 +19,9 @@ from ase.constraints import (
 )
 
 from culi_mlip.dynamics import degrees_of_freedom, run_md
+from culi_mlip.dynamics.checks import check_numbers, check_structure
 from culi_mlip.dynamics.velocities import draw_velocities, with_velocities
-from culi_mlip.errors import StructureError
+from culi_mlip.errors import CuliError, StructureError
 from culi_mlip.structures import bulk
 
 CELL = bulk("Cu", cubic=True)
@@ -148,6 +149,24 @@ def changed(**changes):
 )  # fmt: skip
 def test_structures_that_cannot_be_run_are_refused(tmp_path, atoms, word):
     refused(atoms, tmp_path / "new", word)
+
+
+def test_ten_thousand_kelvin_are_the_most():
+    for name in ("temperature", "initial_temperature", "hold"):
+        check_numbers(**{name: 10_000})
+        with pytest.raises(CuliError, match=f"{name} is 10001 K: .* at most 10000 K"):
+            check_numbers(**{name: 10_001})
+    check_numbers(rate=20_000)
+
+
+def test_atoms_overlap_within_three_tenths_of_an_angstrom():
+    """And cells are no thinner in a direction that is periodic."""
+    for gap, cell, pbc in ((0.29, 0.31, False), (0.31, 0.29, True)):
+        pair = Atoms("Cu2", [[0, 0, 0], [0, 0, gap]], cell=[5, 5, cell], pbc=[1, 1, pbc])
+        with pytest.raises(StructureError, match="no volume" if pbc else "0.290 Å apart"):
+            check_structure(pair)
+    check_structure(Atoms("Cu2", [[0, 0, 0], [0, 0, 0.31]], cell=[5, 5, 0.1], pbc=[1, 1, 0]))
+    check_structure(Atoms("Cu2", [[0, 0, 0], [0, 2, 0]], cell=[5, 5, 0.31], pbc=True))
 
 
 def refused(atoms, out, word):
