@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from culi_mlip.errors import RecipeError
 from culi_mlip.models.config import nequip_config
 from culi_mlip.models.settings import LossWeights, TrainSettings
+from culi_mlip.quantum import Circuit
 
 
 def configuration(settings=None, n_train=100, labels=("energy", "forces", "stress"), **options):
@@ -154,3 +155,120 @@ def test_short_trainings_have_a_schedule():
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
         torch.optim.lr_scheduler.OneCycleLR(optimizer, **scheduler)
         assert math.isfinite(optimizer.param_groups[0]["lr"])
+
+
+UNUSUAL = {
+    "epochs": 11, "batch_size": 3, "learning_rate": 0.004, "r_max": 5.5, "polynomial_cutoff_p": 7.0,
+    "l_max": 2, "num_layers": 3, "num_scalar_features": 24, "num_tensor_features": 6,
+    "readout_width": 20, "readout_features": 5, "n_qubits": 3, "qdi_depth": 2, "encoding": "Y",
+    "variational": "Z", "entangler": "all", "entangling_gate": "CZ", "measurement": "X",
+    "output_mlp_width": 12, "further_mlp_widths": (10, 14), "seed": 9, "model_dtype": "float64",
+    "compile": True,
+}  # fmt: skip
+"""Each at another value than the default, and no two alike that could be taken for each other."""
+
+
+def built(**options):
+    """The model that nequip builds, eager, its edge readout, and the shapes of its weights."""
+    config = configuration(**UNUSUAL | {"compile": False} | options)
+    arguments = dict(config["training_module"]["model"])
+    arguments |= {"avg_num_neighbors": 40.0, "per_type_energy_scales": {"Cu": 1.5, "Li": 2.5}}
+    model = get_method(arguments.pop("_target_"))(**arguments)
+    readout = model.model.func.edge_readout
+    return model, readout, {n: tuple(p.shape) for n, p in readout.named_parameters()}
+
+
+def test_settings_reach_the_hybrids_model():
+    model, readout, shapes = built(variant="qdi")
+    assert readout.quantum.circuit == Circuit(3, 5, 2, "Y", "Z", "all", "CZ", "X")
+    n_scalars = 24 * (3 + 1)  # of each layer, and of the embedding
+    assert shapes == {
+        "readout.0.weight": (n_scalars, 20), "readout.2.weight": (20, 5),
+        "quantum.weight": (3, 2, 3), "output.0.weight": (3, 12), "output.2.weight": (12, 12),
+        "output.4.weight": (12, 1),
+    }  # fmt: skip
+    func = model.model.func
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+    assert float(func.edge_norm._rmax_recip) == pytest.approx(1 / 5.5)
+    assert func.radial_chemical_embed.bessel_encode.bessel_weights.shape[-1] == 8
+    assert func.radial_chemical_embed.bessel_encode.cutoff.p == 7.0
+    assert func.scalar_embed_mlp.mlp_module.mlp[0].weight.shape == (24, 24)
+    assert [len(tp.weights) for tp in func.allegro.tps] == [6, 6, 6]
+    assert func.tensor_embed.env_embed_linear.mlp[0].weight.shape[1] == 6 * 3  # of each l to 2
+    assert func.allegro.latents[0].mlp[0].weight.shape[1] == 24
+    scale_shift = func.per_type_energy_scale_shift
+    assert scale_shift.shifts.flatten().tolist() == [-4.0, -2.0]
+    assert scale_shift.scales.flatten().tolist() == [1.5, 2.5]
+    assert scale_shift.shifts.requires_grad
+    assert scale_shift.scales.requires_grad
+
+
+def test_settings_reach_the_models_beside_the_hybrid():
+    _, _, shapes = built(variant="mlp")
+    assert shapes == {
+        "readout.0.weight": (96, 20), "readout.2.weight": (20, 5),
+        "further.0.weight": (5, 10), "further.2.weight": (10, 14), "further.4.weight": (14, 1),
+    }  # fmt: skip
+    assert built(variant="mlp", readout_features=None)[2]["readout.2.weight"] == (20, 16)
+    assert built(variant="qdi", readout_features=None)[2]["readout.2.weight"] == (20, 4)
+    _, _, shapes = built(variant="allegro")
+    assert sorted(shapes.values()) == [(20, 1), (96, 20)]
+
+
+@pytest.mark.parametrize(
+    ("variant", "inside", "n_trained"),
+    [("qdi", {"weight": (3, 2, 3)}, 18), ("qdi-frozen", {"weight": (3, 2, 3)}, 0),
+     ("qdi-mlp", {"0.weight": (5, 2), "2.weight": (2, 3)}, 16), ("qdi-identity", {}, 0)],
+)  # fmt: skip
+def test_variants_have_what_their_names_say_in_the_circuits_place(variant, inside, n_trained):
+    """Of the MLP, 18 weights as nearly as widths of 5, w and 3 give them."""
+    _, readout, shapes = built(variant=variant)
+    found = {n.removeprefix("quantum."): s for n, s in shapes.items() if "quantum" in n}
+    assert found == inside
+    assert sum(p.numel() for p in readout.quantum.parameters() if p.requires_grad) == n_trained
+    assert shapes["output.0.weight"] == (5 if variant == "qdi-identity" else 3, 12)
+
+
+def test_settings_reach_the_data_and_the_trainer():
+    config = configuration(variant="qdi", **UNUSUAL, n_train=50, labels=("energy", "forces"))
+    data, trainer = config["data"], config["trainer"]
+    assert (data["train_file_path"], data["val_file_path"]) == ("t.extxyz", "v.extxyz")
+    assert data["seed"] == 9
+    for loader in ("train_dataloader", "val_dataloader"):
+        assert data[loader]["batch_size"] == 3
+    mapper, neighbours = (instantiate(transform) for transform in data["transforms"])
+    assert list(mapper.model_type_names) == ["Cu", "Li"]
+    assert neighbours.r_max == 5.5
+    assert data["stats_manager"]["type_names"] == ["Cu", "Li"]
+    assert data["stats_manager"]["_target_"] == "nequip.data.CommonDataStatisticsManager"
+    assert "stress" in data["exclude_keys"]
+    assert not {"energy", "forces"} & set(data["exclude_keys"])
+    assert trainer["max_epochs"] == 11
+    assert config["training_module"]["optimizer"]["lr"] == 0.004
+    assert config["training_module"]["model"]["compile_mode"] == "compile"
+    assert configuration()["training_module"]["model"]["compile_mode"] == "eager"
+    alone = configuration(labels=("energy",))["data"]
+    assert alone["stats_manager"]["_target_"] == "nequip.data.EnergyOnlyDataStatisticsManager"
+    assert "forces" in alone["exclude_keys"]
+    assert "stress" not in configuration()["data"]["exclude_keys"]
+
+
+def test_a_one_cycle_rate_rises_for_a_tenth_and_falls_to_nearly_nothing():
+    """From a tenth of the peak, which it has after 10 of 100 steps, to a 2000th."""
+    scheduler = dict(
+        configuration(epochs=4, batch_size=4, n_train=100, learning_rate=0.02)["training_module"][
+            "lr_scheduler"
+        ]["scheduler"]
+    )
+    scheduler.pop("_target_")
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=1.0, betas=(0.9, 0.95))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, **scheduler)
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(0.002)
+    assert max(rates) == rates[9] == pytest.approx(0.02)
+    assert rates[-1] == pytest.approx(1e-5)
+    assert optimizer.param_groups[0]["betas"] == (0.9, 0.95), "the momentum stays"

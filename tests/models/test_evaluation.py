@@ -63,6 +63,26 @@ def test_labels_stand_before_predictions():
     assert result.errors[0].kind == "all"
 
 
+def test_kinds_of_other_programs_and_progress():
+    frames = [frame(1, "", energy=2.0), frame(1, "x", energy=4.0), frame(1, "", energy=8.0)]
+    for atoms, kind in zip(frames, ("slab", "bulk", "slab"), strict=True):
+        del atoms.info["kind"]
+        atoms.info["config_type"] = kind
+    done = []
+    errors = evaluate(frames, Constant(), progress=lambda *counts: done.append(counts)).errors
+    assert [(e.kind, e.energy_mae) for e in errors] == [("bulk", 3), ("slab", 4), ("all", 11 / 3)]
+    assert done == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_components_are_in_the_order_of_atoms_and_axes():
+    labelled = frame(2, "a", energy=4.0, force=0.0, stress=0.0)
+    labelled.calc.results["forces"] = np.arange(6.0).reshape(2, 3)
+    labelled.calc.results["stress"] = np.arange(6.0) / 100
+    found = evaluate([labelled], Constant())
+    assert found.forces.tolist() == [[0, 0], [1, 0], [2, 0.5], [3, 0], [4, 0], [5, 0.5]]
+    assert found.stresses.tolist() == [[i / 100, 0.02] for i in range(6)]
+
+
 def test_no_frames_are_refused():
     with pytest.raises(DatasetError, match="no frames"):
         evaluate([], Constant())

@@ -45,6 +45,7 @@ def test_errors_of_the_energy_are_per_atom(trained, frames):
 
 def test_power_law_finds_what_was_put_in():
     law = power_law([1, 10, 100], [3, 0.3, 0.03])
+    assert law.at(20) == pytest.approx(0.15)
     assert law.prefactor == pytest.approx(3)
     assert law.exponent == pytest.approx(-1)
     assert law.where(0.03) == pytest.approx(100)

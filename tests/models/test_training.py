@@ -1,23 +1,35 @@
 """Training: the plain configuration, continuation after a kill, refusals."""
 
 import csv
+import hashlib
+import json
+import os
 import shutil
+from types import SimpleNamespace
 
 import ase.io
 import numpy as np
 import pytest
 import torch
 import yaml
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from culi_mlip.calculator import HybridAllegro
-from culi_mlip.errors import CuliError, DatasetError
+from culi_mlip.errors import CuliError, DatasetError, ModelError, OutputError
 from culi_mlip.files import read_frames, write_frames
+from culi_mlip.models import training
 from culi_mlip.models.evaluation import evaluate
 from culi_mlip.models.settings import TrainSettings
-from culi_mlip.models.training import _config, learning_curve, train, training_frames
+from culi_mlip.models.training import (
+    _config,
+    _metadata,
+    learning_curve,
+    train,
+    training_frames,
+)
 
 RATE = 0.3
 
@@ -202,6 +214,147 @@ def test_the_energies_scale_is_their_spread_per_atom(tmp_path, tiny_settings):
     per_atom = [frame.get_potential_energy() / len(frame) for frame in frames]
     model = config["training_module"]["model"]
     assert model["per_type_energy_scales"] == pytest.approx(np.std(per_atom))
+
+
+def alloys(*energies, stressed=(0, 1, 2)):
+    """Frames of copper and lithium with forces, some with stresses."""
+    for i, (symbols, energy) in enumerate(zip(("Cu3Li", "CuLi", "Li"), energies, strict=True)):
+        atoms = Atoms(symbols, cell=[9, 9, 9], pbc=True)
+        atoms.positions[:, 0] = 2 * np.arange(len(atoms))
+        labels = {"energy": energy, "forces": np.zeros((len(atoms), 3))}
+        labels |= {"stress": np.zeros(6)} if i in stressed else {}
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+        yield atoms
+
+
+def test_the_configuration_of_two_elements_is_by_hand(tmp_path):
+    """Energies per atom of -4 and -2 eV, but for what lies beyond them."""
+    exact = list(alloys(-14.0, -6.0, -2.0))
+    settings = TrainSettings(batch_size=1, epochs=7, schedule="one-cycle")
+    config = _config(settings, {"train": exact, "val": exact[:1]}, tmp_path, tmp_path)
+    module = config["training_module"]
+    assert module["model"]["type_names"] == ["Cu", "Li"]
+    assert module["model"]["per_type_energy_shifts"] == pytest.approx({"Cu": -4, "Li": -2})
+    assert module["lr_scheduler"]["scheduler"]["total_steps"] == 7 * 3
+    assert "stress" not in config["data"]["exclude_keys"]
+    assert config["hydra"]["run"]["dir"] == "."
+    for train_stress, val_stress in (((0, 1), (0,)), ((0, 1, 2), ())):
+        parts = {
+            "train": list(alloys(-14.0, -6.0, -2.0, stressed=train_stress)),
+            "val": list(alloys(-14.0, -6.0, -2.0, stressed=val_stress))[:1],
+        }
+        assert "stress" in _config(settings, parts, tmp_path, tmp_path)["data"]["exclude_keys"]
+    parts = {"train": exact[2:], "val": exact}
+    with pytest.raises(DatasetError, match=r"val.extxyz holds Cu, which no training frame does"):
+        _config(settings.model_copy(update={"r_max": 10}), parts, tmp_path, tmp_path)
+
+
+def test_energies_beyond_the_references_set_the_scale(tmp_path, tiny_settings):
+    """Residuals per atom of the fit of energies per atom to the shares of two elements."""
+    frames = list(alloys(-14.3, -5.8, -2.1))
+    for frame in frames:
+        frame.calc.results.pop("forces")
+    config = _config(tiny_settings, {"train": frames, "val": frames}, tmp_path, tmp_path)
+    shares = np.array([[3 / 4, 1 / 4], [1 / 2, 1 / 2], [0, 1]])
+    per_atom = np.array([-14.3 / 4, -5.8 / 2, -2.1])
+    fitted = np.linalg.solve(shares.T @ shares, shares.T @ per_atom)
+    model = config["training_module"]["model"]
+    assert list(model["per_type_energy_shifts"].values()) == pytest.approx(list(fitted))
+    assert model["per_type_energy_scales"] == pytest.approx(np.std(per_atom - shares @ fitted))
+
+
+CARD = {"engine": "emt", "engine_title": "EMT", "engine_settings": {"a": 1}, "is_dft": False,
+        "caution": "rough"}  # fmt: skip
+
+
+def recorded(tmp_path, columns, stressed=(0, 1, 2), card=CARD):
+    """The record of a training whose second epoch of three was the best."""
+    (tmp_path / "train.extxyz").write_text("frames")
+    if card:
+        (tmp_path / "card.json").write_text(json.dumps(card))
+    logs = tmp_path / "run" / "logs" / "version_0"
+    logs.mkdir(parents=True)
+    rows = [["epoch", "val0_epoch/weighted_sum", *columns]]
+    rows += [[n, sum_, *(k + n / 10 for k in range(len(columns)))]
+             for n, sum_ in enumerate((0.5, 0.3, 0.4))]  # fmt: skip
+    (logs / "metrics.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    settings = TrainSettings(variant="mlp", r_max=4.5)
+    frames = list(alloys(-14.0, -6.0, -2.0, stressed=stressed))
+    parts = {"train": frames, "val": frames[:1]}
+    config = _config(settings, parts, tmp_path, tmp_path / "run")
+    return settings, _metadata(settings, parts, tmp_path, tmp_path / "run", config)
+
+
+def test_the_record_of_a_model_holds_what_its_training_was(tmp_path):
+    names = ("forces_mae", "per_atom_energy_mae", "stress_mae")
+    settings, record = recorded(tmp_path, [f"val0_epoch/{name}" for name in names])
+    assert record == CARD | {
+        "variant": "mlp", "species": ["Cu", "Li"], "r_max": 4.5, "train_frames": 3,
+        "reference_energies": pytest.approx({"Cu": -4, "Li": -2}), "notes": [], "best_epoch": 1,
+        "units": {"energy": "eV", "length": "Å", "stress": "eV/Å³ (ASE sign and order)"},
+        "validation": {"force_mae": 0.1, "energy_mae_per_atom": 1.1, "stress_mae": 2.1},
+        "train_sha256": hashlib.sha256(b"frames").hexdigest(),
+        "settings": settings.model_dump(mode="json"),
+    }  # fmt: skip
+
+
+def test_what_a_training_had_not_is_none_and_lacking_stresses_are_a_note(tmp_path):
+    _, record = recorded(tmp_path, ["val0_epoch/per_atom_energy_mae"], stressed=(1,), card=None)
+    expected = {"force_mae": None, "energy_mae_per_atom": 0.1, "stress_mae": None}
+    assert record["validation"] == expected
+    assert record["notes"] == [
+        "Only 1 of 4 training and validation frames have a stress: stresses were not trained on."
+    ]
+    assert [record[key] for key in CARD] == [None] * len(CARD)
+
+
+class Process:
+    """A finished process; its arguments are kept."""
+
+    pid, code = 0, 0
+
+    def __init__(self, command, **options):
+        Process.command, Process.options = command, options
+        self.polls, self.returncode = 0, Process.code
+        options["stdout"].write("before\nValueError: no such thing\n\n")
+
+    def poll(self):
+        self.polls += 1
+        return None if self.polls < 2 else self.returncode
+
+
+def test_nequip_is_started_where_it_is_to_run_and_told_where_to_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(training.subprocess, "Popen", Process)
+    monkeypatch.setattr(training, "end_family", lambda process: None)
+    monkeypatch.setattr(training, "time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "7")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+    logs, done = tmp_path / "logs" / "version_0", []
+    logs.mkdir(parents=True)
+    (logs / "metrics.csv").write_text("epoch,val0_epoch/weighted_sum\n0,0.2\n1,0.1\n")
+    device = {"CUDA_VISIBLE_DEVICES": "4"}
+    training._run_nequip(tmp_path, 5, device, lambda *counts: done.append(counts))
+    assert Process.command[1:] == ["-m", "nequip.scripts.train"]
+    assert done == [(2, 5)]
+    environment = Process.options["env"]
+    assert Process.options["cwd"] == tmp_path
+    assert environment["CUDA_VISIBLE_DEVICES"] == "4"
+    assert (environment["MALLOC_TOP_PAD_"], environment["PATH"]) == ("7", os.environ["PATH"])
+    assert environment["MALLOC_MMAP_THRESHOLD_"] == str(4 * 1024**3)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    training._run_nequip(tmp_path, 5, {}, None)
+    assert Process.command[3:] == ["++ckpt_path=checkpoints/last.ckpt"]
+    assert Process.options["env"]["CUDA_VISIBLE_DEVICES"] == "3,4"
+    monkeypatch.setattr(Process, "code", 3)
+    with pytest.raises(
+        ModelError, match=r"ended with code 3 \(ValueError: no such thing\): see .*log"
+    ):
+        training._run_nequip(tmp_path, 5, {}, None)
+    with (tmp_path / "train.log").open("a") as log:
+        log.write("OSError: [Errno 28] No space left on device\nnothing more\n")
+    with pytest.raises(OutputError, match="no space left on device; free some"):
+        training._run_nequip(tmp_path, 5, {}, None)
 
 
 def test_some_forces_are_an_error(tmp_path, tiny_data, tiny_settings):
