@@ -22,6 +22,7 @@ import optuna
 import psutil
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._heartbeat import BaseHeartbeat  # RDBStorage, and Optuna's cache before it
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy import QueuePool, make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -205,7 +206,7 @@ def release_dead(study: optuna.Study) -> None:
     """Mark trials as interrupted whose worker is dead: gone from this host, or silent."""
     storage = study._storage
     silent = set()
-    if isinstance(storage, RDBStorage):
+    if isinstance(storage, BaseHeartbeat):
         silent = set(storage._get_stale_trial_ids(study._study_id))
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if trial._trial_id in silent or _is_gone(trial):
@@ -223,7 +224,7 @@ def interrupt(study: optuna.Study, trial_id: int) -> None:
 
 def sign_of_life(study: optuna.Study, trial_id: int) -> None:
     """Tell others that this trial's worker is alive."""
-    if isinstance(study._storage, RDBStorage):
+    if isinstance(study._storage, BaseHeartbeat):
         study._storage.record_heartbeat(trial_id)
 
 

@@ -120,6 +120,25 @@ def test_precision_of_products_is_put_back(unusual_precision):
     assert precisions() == before
 
 
+def test_a_program_that_uses_nequip_with_other_settings_gets_them_back(fresh, monkeypatch):
+    """Models load as in nequip's own programs all the same: its seed and its double precision."""
+    monkeypatch.setattr(global_state, "_GLOBAL_STATE_INITIALIZED", True)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "77")
+    monkeypatch.setenv("PL_SEED_WORKERS", "0")
+    monkeypatch.setenv("ANOTHER", "here")
+    before = settings()
+    assert before["dtype"] == torch.float32
+    with loading():
+        assert torch.get_default_dtype() == torch.float64
+        assert os.environ["PL_GLOBAL_SEED"] == "123"
+        assert torch.initial_seed() == 123
+        del os.environ["ANOTHER"]
+        os.environ["FURTHER"] = "there"
+    after = settings()
+    for name, value in before.items():
+        assert after[name] == value, name
+
+
 def test_settings_are_put_back_after_an_error():
     before = torch.get_default_dtype(), dict(os.environ), list(warnings.filters)
     with pytest.raises(ZeroDivisionError), loading():

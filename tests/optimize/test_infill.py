@@ -7,7 +7,7 @@ import pytest
 
 from culi_mlip.optimize import Real, SamoCobra, Space
 from culi_mlip.optimize.hypervolume import Improvement
-from culi_mlip.optimize.infill import Infill
+from culi_mlip.optimize.infill import Infill, _neighbours
 from culi_mlip.optimize.samo_cobra import _Plan
 from culi_mlip.optimize.surrogates import Uncertainty, fit
 
@@ -92,6 +92,25 @@ def test_what_neighbours_failed_is_worth_less():
     careful = replace(farther, caution=2 * farther.caution)
     assert careful.doubt(x)[0] == pytest.approx(2 * farther.doubt(x)[0])
     assert farther.doubt(x)[0] > 0.01
+
+
+def test_neighbours_count_by_inverse_distance():
+    """In two dimensions by the fourth power: at distances 1 and 2 with 16/17 and 1/17."""
+    known = np.array([[1.0, 0.0], [0.0, 2.0]])
+    weights = _neighbours(np.zeros((1, 2)), known)
+    np.testing.assert_allclose(weights, [[16 / 17, 1 / 17]], rtol=1e-6)
+    np.testing.assert_allclose(_neighbours(known, known), np.eye(2), atol=1e-6)
+    np.testing.assert_allclose(_neighbours(known, known, others_only=True), 1 - np.eye(2))
+
+
+def test_doubt_is_by_hand():
+    """A success at 1 and a failure at 2, to the third power: 8/9 nearby, 1/2 on the whole."""
+    problem = infill(
+        successes=np.array([[1.0]]), failures=np.array([[2.0]]), trust=0.25, caution=3.0
+    )
+    near, far = 1 / (1 + 2**-3), 0.5
+    share = (0.75 * far + 0.25 * near) / (0.75 * far + 0.25)
+    assert problem.doubt(np.zeros((1, 1)))[0] == pytest.approx(-3 * np.log(share), rel=1e-6)
 
 
 def margin(constraints):

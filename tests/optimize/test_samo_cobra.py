@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy.stats import qmc
 
 from culi_mlip.errors import SpaceError
 from culi_mlip.optimize import Categorical, Integer, Real, SamoCobra, Space
 from culi_mlip.optimize.hypervolume import hypervolume
 from culi_mlip.optimize.infill import trust_in_neighbours
+from culi_mlip.optimize.samo_cobra import _Plan
 
 
 def bnh(x0, x1):
@@ -77,6 +79,36 @@ def test_what_is_asked_follows_from_history_pending_points_and_seed():
     assert first.ask(3) == second.ask(3)
     other = SamoCobra(BNH, 2, 2, seed=8)
     assert other.ask(3) != SamoCobra(BNH, 2, 2, seed=7).ask(3)
+
+
+def test_the_initial_design_is_scipys_halton_sequence():
+    """A point more than there are parameters, unless another number is asked for."""
+    space = Space(x=Real(-3, 5), rate=Real(1e-4, 1, log=True))
+    for options, n in (({}, 3), ({"n_initial": 6}, 6)):
+        optimizer = SamoCobra(space, 1, seed=9, **options)
+        units = qmc.Halton(2, rng=9).random(n + 1)
+        found = np.array([[p["x"], np.log10(p["rate"])] for p in optimizer.ask(n)])
+        np.testing.assert_allclose(found, [-3, -4] + units[:n] * [8, 4])
+        points = [space.decode(2 * u - 1) for u in units[:n]]
+        optimizer.pending.clear()
+        optimizer.tell(points, [[p["x"] ** 2] for p in points])
+        (after,) = optimizer.ask()
+        assert abs(after["x"] - (-3 + 8 * units[n, 0])) > 1e-6, "the design has ended"
+
+
+def test_surrogates_are_judged_by_the_newest_and_the_front():
+    """Or, where nothing is feasible, by the four that violate least."""
+    optimizer = SamoCobra(BNH, 2, 1)
+    points = [{"x0": n / 4, "x1": 0.0} for n in range(10)]
+    objectives = [[n, 10 - n] if n in (1, 3) else [5 + n, 11] for n in range(10)]
+    violated = [5, -1, 9, -1, 8, 1, 2, 3, 4, 7]
+    optimizer.tell(points, zip(objectives, [[c] for c in violated], strict=True))
+    assert _Plan(optimizer)._focus().tolist() == [1, 3, 6, 7, 8, 9]
+    optimizer = SamoCobra(BNH, 2, 1)
+    violated = [5, 1, 9, 2, 8, 6, 10, 3, 4, 7]
+    optimizer.tell(points, zip(objectives, [[c] for c in violated], strict=True))
+    assert _Plan(optimizer)._focus().tolist() == [1, 3, 6, 7, 8, 9]
+    assert _Plan(optimizer)._units.tolist() == [5.5]
 
 
 def test_asking_one_by_one_or_at_once_is_the_same():

@@ -6,9 +6,11 @@ import sys
 import numpy as np
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from culi_mlip.errors import SpaceError
 from culi_mlip.optimize import Categorical, Integer, Real, SamoCobra, SamoCobraSampler, Space
+from culi_mlip.optimize.sampler import distribution
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -65,6 +67,67 @@ def test_maximising_is_minimising_the_negative():
     minimised.optimize(lambda t: functions(suggest(t))[:2], n_trials=12)
     maximised.optimize(lambda t: tuple(-f for f in functions(suggest(t))[:2]), n_trials=12)
     assert [t.params for t in minimised.trials] == [t.params for t in maximised.trials]
+
+
+def test_every_option_of_the_sampler_is_the_cores():
+    """One objective is minimised, the other maximised; two constraints, the first named last."""
+    options = {"seed": 5, "n_initial": 3, "noisy": True}
+    sampler = SamoCobraSampler(SPACE, reference=[6.0, -9.0], **options)
+    mixed = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler)
+
+    def objective(trial):
+        first, second, constraint = functions(suggest(trial))
+        trial.set_constraint("b", constraint)
+        trial.set_constraint("a", 2 * constraint - 1)
+        return first, -second
+
+    mixed.optimize(objective, n_trials=9)
+    core = SamoCobra(SPACE, 2, 2, reference=[6.0, 9.0], **options)
+    for _ in range(9):
+        points = core.ask()
+        values = [functions(p) for p in points]
+        core.tell(points, [([f, g], [2 * c - 1, c]) for f, g, c in values])
+    assert [t.params for t in mixed.trials] == core.history
+    made = sampler._optimizer(mixed, mixed.trials)
+    assert (made.seed, made.n_initial, made.noisy) == (5, 3, True)
+    assert made.reference.tolist() == [6, 9]
+    np.testing.assert_allclose(made.objectives, core.objectives)
+    np.testing.assert_allclose(made.constraints, core.constraints)
+    assert SamoCobraSampler(SPACE)._optimizer(mixed, []).n_initial == 5
+
+
+def test_a_constraint_that_a_trial_lacks_is_a_failure_and_pruned_trials_count():
+    """The last of a pruned trial's values, by its step, not by the order of reports."""
+    space = Space(x=Real(-1, 1))
+    study = optuna.create_study(directions=["maximize"], sampler=SamoCobraSampler(space))
+    for x, constraints in ((0.1, {"a": -1.0, "b": -2.0}), (0.2, {"a": -3.0})):
+        trial = study.ask()
+        trial.suggest_float("x", -1, 1)
+        for name, value in constraints.items():
+            trial.set_constraint(name, value)
+        study.tell(trial, x)
+    single = optuna.create_study(sampler=SamoCobraSampler(space))
+    trial = single.ask()
+    trial.suggest_float("x", -1, 1)
+    for step, value in ((3, 0.25), (10, 0.125), (7, 0.5)):
+        trial.report(value, step)
+    single.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    made = study.sampler._optimizer(study, study.trials)
+    np.testing.assert_array_equal(made.objectives[:, 0], [-0.1, np.nan])
+    np.testing.assert_array_equal(made.constraints[0], [-1, -2])
+    assert single.sampler._optimizer(single, single.trials).objectives.tolist() == [[0.125]]
+
+
+def test_parameters_are_optunas_distributions():
+    expected = [
+        (Real(-2, 5), FloatDistribution(-2, 5)),
+        (Real(1, 5, log=True), FloatDistribution(1, 5, log=True)),
+        (Integer(3, 7), IntDistribution(3, 7)),
+        (Integer(3, 7, log=True), IntDistribution(3, 7, log=True)),
+        (Categorical("b", "a", None), CategoricalDistribution(("b", "a", None))),
+    ]
+    for parameter, theirs in expected:
+        assert distribution(parameter) == theirs
 
 
 def test_seeds_are_checked_when_the_sampler_is_made():

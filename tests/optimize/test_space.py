@@ -62,6 +62,19 @@ def test_neighbours_differ_and_stay_inside():
     assert {p["kind"] for p in points} == {"a", "b"}
 
 
+def test_neighbours_change_in_some_parameters_by_steps_of_the_given_size():
+    """Of four parameters each changes with probability 1/2, and one at least: 5 in 8."""
+    rng = np.random.default_rng(1)
+    space = Space(**{name: Real(0, 1) for name in "abcd"})
+    start = np.full((20_000, 4), 0.1)
+    change = space.steps(rng, start, np.repeat([0.02, 0.05], 10_000)) - start
+    assert (change != 0).any(axis=1).all()
+    np.testing.assert_allclose((change != 0).mean(axis=0), 5 / 8, atol=0.02)
+    for rows, size in ((change[:10_000], 0.02), (change[10_000:], 0.05)):
+        assert rows[rows != 0].std() == pytest.approx(size, rel=0.02)
+        assert abs(rows.mean()) < 0.05 * size
+
+
 def test_number_of_points():
     assert Space(n=Integer(1, 4), kind=Categorical("a", "b")).n_points == 8
     assert SPACE.n_points == np.inf

@@ -4,10 +4,13 @@ import os
 import random
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -165,6 +168,76 @@ def test_trial_of_a_living_worker_is_left_alone(sqlite):
     trial = slots.claim(study, 2)
     slots.release_dead(study)
     assert study.trials[trial.number].state == optuna.trial.TrialState.RUNNING
+
+
+def test_slots_beyond_those_that_are_asked_for_are_left_to_others(sqlite):
+    """Who wants two of three slots takes and counts two."""
+    study = open_study(sqlite, 3)
+    claimed = [slots.claim(study, 2) for _ in range(2)]
+    assert [trial.user_attrs["slot"] for trial in claimed] == [0, 1]
+    assert slots.claim(study, 2) is None
+    third = slots.claim(study, 3)
+    for trial, value in ((third, 3.0), *zip(claimed, (1.0, 2.0), strict=True)):
+        study.tell(trial, [value, value])
+    assert [t.values[0] for t in slots.results(study)] == [1, 2, 3]
+    assert [t.values[0] for t in slots.results(study, 2)] == [1, 2]
+
+
+def test_workers_are_dead_when_they_are_gone_from_this_host():
+    """Of another host's nobody knows; a process of the same number that began later is another."""
+    here = slots._this_process()
+    assert here["pid"] == os.getpid()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+
+    def is_gone(age=0.0, **owner):
+        attributes = {"owner": here | owner} if owner else {}
+        started = datetime.now() - timedelta(seconds=age)
+        return slots._is_gone(SimpleNamespace(user_attrs=attributes, datetime_start=started))
+
+    assert not is_gone(host=here["host"])
+    assert is_gone(started=here["started"] - 60)
+    assert is_gone(pid=ended.pid)
+    assert not is_gone(pid=ended.pid, host="elsewhere")
+    assert not is_gone(age=4.0)  # it has not said yet who it is
+    assert is_gone(age=6.0)
+
+
+@pytest.mark.parametrize("worker", ["it", "another host's"])
+def test_workers_are_dead_when_they_are_silent_for_three_minutes(tmp_path, worker):
+    """Wherever they ran; each sign of life counts from anew."""
+    study = open_study(f"sqlite:///{tmp_path}/study.db", 1)
+    trial = slots.claim(study, 1)
+    if worker != "it":
+        study._storage.set_trial_user_attr(
+            trial._trial_id, "owner", slots._this_process() | {"host": "elsewhere"}
+        )
+
+    def state_after(silence):
+        with sqlite3.connect(tmp_path / "study.db") as database:
+            count = database.execute(
+                "UPDATE trial_heartbeats SET heartbeat = datetime('now', ?)",
+                [f"-{silence} seconds"],
+            ).rowcount
+        assert count == 1
+        slots.release_dead(study)
+        return study.get_trials()[0].state.name
+
+    assert state_after(170) == "RUNNING"
+    slots.sign_of_life(study, trial._trial_id)
+    slots.release_dead(study)
+    assert study.get_trials()[0].state.name == "RUNNING"
+    assert state_after(190) == "FAIL"
+    assert slots.results(study) == []
+    slots.fill(study, 1)
+    assert slots.claim(study, 1).user_attrs["slot"] == 0
+
+
+def test_a_study_minimises_what_it_names(sqlite):
+    study = open_study(sqlite, 1, inputs={"of": "z"})
+    assert study.metric_names == ["a", "b"]
+    assert [d.name for d in study.directions] == ["MINIMIZE"] * 2
+    assert study.user_attrs["inputs"] == {"of": "z"}
 
 
 def test_same_slot_queued_twice_is_evaluated_once(sqlite):

@@ -1,6 +1,7 @@
 """Tuning of potentials, with trainings of two epochs."""
 
 import csv
+import hashlib
 import os
 import random
 import shutil
@@ -10,8 +11,10 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import ase.io
 import numpy as np
@@ -25,11 +28,13 @@ from optuna.trial import TrialState
 from culi_mlip.calculator import HybridAllegro
 from culi_mlip.datasets import build_dataset
 from culi_mlip.errors import CuliError
-from culi_mlip.files import read_json
+from culi_mlip.files import read_json, write_json
 from culi_mlip.models.settings import TrainSettings, load_settings
-from culi_mlip.optimize import Integer, Real, SamoCobraSampler, Space
+from culi_mlip.optimize import Integer, Real, SamoCobraSampler, Space, timing
 from culi_mlip.optimize import study as slots
 from culi_mlip.optimize import trial as trial_module
+from culi_mlip.optimize import tuning as tuning_module
+from culi_mlip.optimize import worker as worker_module
 from culi_mlip.optimize.recipe import Measurement
 from culi_mlip.optimize.timing import inference_times
 from culi_mlip.optimize.tuning import Tuning, load_tuning, retime, tune
@@ -393,8 +398,11 @@ def test_the_drift_of_a_trial_is_a_size(monkeypatch, tmp_path, slope):
     """Energy that is lost counts as energy that is gained, in meV/atom/ps."""
     time_ps = np.linspace(0, 1, 11)
     log = {"time_ps": time_ps, "conserved_eV": 7 + slope * 1e-3 * 4 * time_ps}
-    monkeypatch.setattr(trial_module, "run_md", lambda *_, **__: SimpleNamespace(log=log))
+    run_md = Recorded(SimpleNamespace(log=log))
+    monkeypatch.setattr(trial_module, "run_md", run_md)
     assert trial_module._drift(tmp_path, [None] * 4, None) == pytest.approx(3.0)
+    ((_, options),) = run_md.calls
+    assert options == {"temperature": 300, "time": 1, "ensemble": "nve", "out": tmp_path}
 
 
 def tuning_of(tmp_path, *trials):
@@ -477,6 +485,272 @@ def test_calculators_are_timed_in_turns():
     assert [s.calls for s in slow] == [18, 18]
     assert 0.006 <= one.median < two.median < 0.05
     assert len(one.seconds) == 5
+
+
+def test_times_are_those_of_whole_passes_but_for_the_first(monkeypatch):
+    """By a clock of our own, which each evaluation moves on."""
+    now, asked, done = [0.0], [], []
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    class Taking:
+        def __init__(self, *seconds):
+            self.seconds = iter(seconds)
+
+        def calculate(self, atoms, properties):
+            asked.append((atoms, properties))
+            now[0] += next(self.seconds)
+
+    calculators = [Taking(90, 90, 1, 2, 4, 3, 0, 1, 2, 3), Taking(*[8] * 10)]
+    one, two = inference_times(
+        calculators, ["a", "b"], repeats=4, progress=lambda *counts: done.append(counts)
+    )
+    assert one.seconds == (3, 7, 1, 5)
+    assert (one.median, one.quartiles) == (4, (2.5, 5.5))
+    assert (two.median, two.quartiles) == (16, (16, 16))
+    assert asked == [(frame, ["energy", "forces"]) for frame in "ab"] * 10
+    assert done == [(n, 10) for n in range(1, 11)]
+
+
+def test_a_process_keeps_to_its_cores_and_threads_meanwhile():
+    before, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    core = max(before)
+    with timing.on_cores([core], threads + 1):
+        assert (os.sched_getaffinity(0), torch.get_num_threads()) == ({core}, threads + 1)
+    assert (os.sched_getaffinity(0), torch.get_num_threads()) == (before, threads)
+    with timing.on_cores([], threads + 2):
+        assert (os.sched_getaffinity(0), torch.get_num_threads()) == (before, threads + 2)
+    assert torch.get_num_threads() == threads
+
+
+class Recorded:
+    """Stands for what a trial calls: notes the arguments, gives what it was made with."""
+
+    def __init__(self, value):
+        self.value, self.calls = value, []
+
+    def __call__(self, *arguments, **options):
+        self.calls.append((arguments, options))
+        return self.value
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_a_trial_measures_what_its_job_asks_for(tmp_path, monkeypatch, compiles):
+    errors = [
+        SimpleNamespace(force_mae=9, energy_mae=9),
+        SimpleNamespace(force_mae=3, energy_mae=2),
+    ]
+    weights = [torch.zeros(2, 3), torch.zeros(4)]
+    model = SimpleNamespace(model=SimpleNamespace(parameters=lambda: weights))
+    calls = {
+        "train": Recorded(None), "HybridAllegro": Recorded(model), "hardware": Recorded("chip"),
+        "evaluate": Recorded(SimpleNamespace(errors=errors)), "learning_curve": Recorded([1] * 7),
+        "training_frames": Recorded(["frame"]), "compiled": Recorded("file"), "_drift": Recorded(5),
+        "inference_times": Recorded([SimpleNamespace(median=0.5, quartiles=(0.4, 0.7))]),
+        "_peak_memory": Recorded(80), "keep_freed_memory": Recorded(None),
+    }  # fmt: skip
+    for name, call in calls.items():
+        monkeypatch.setattr(trial_module, name, call)
+    job = {"data": "there", "settings": {"epochs": 7}, "device": "cpu", "threads": 3, "repeats": 8,
+           "compile": compiles, "max_drift": 1.0 if compiles else None}  # fmt: skip
+    result = trial_module._run(tmp_path, job)
+    assert result.pop("training_seconds") >= 0
+    assert result == {
+        "error": 3, "force_mae": 3, "energy_mae": 2, "parameters": 10, "epochs": 7,
+        "hardware": "chip", "threads": 3, "inference_seconds": 0.5, "memory_MB": 80,
+        "inference_quartiles": (0.4, 0.7), **({"drift_meV_per_atom_ps": 5} if compiles else {}),
+    }  # fmt: skip
+    run = tmp_path / "run"
+    ((trained, options),) = calls["train"].calls
+    assert trained == (Path("there"), run, TrainSettings(epochs=7))
+    read = [path.name for ((path,), _) in calls["training_frames"].calls]
+    assert read == ["val.extxyz", "test.extxyz"]
+    models = [((run,), {"device": "cpu"}), (("file", "cpu"), {})][: 1 + compiles]
+    assert calls["HybridAllegro"].calls == models
+    assert calls["inference_times"].calls == [(([model], ["frame"]), {"repeats": 8})]
+    assert calls["_drift"].calls == [((tmp_path / "nve", "frame", model), {})] * compiles
+    assert calls["compiled"].calls == [((run, "cpu"), {})] * compiles
+    options["progress"](1, 7)
+    (tmp_path / "stop").touch()
+    with pytest.raises(trial_module._StoppedEarlyError):
+        options["progress"](2, 7)
+
+
+def test_a_trial_leaves_a_result_whatever_happens(tmp_path, monkeypatch):
+    write_json(tmp_path / "job.json", {"cores": [], "threads": torch.get_num_threads()})
+    for error, words in ((CuliError("no frames"), "no frames"), (KeyError("x"), "KeyError: 'x'")):
+        monkeypatch.setattr(trial_module, "_run", Mock(side_effect=error))
+        trial_module.main(tmp_path)
+        assert read_json(tmp_path / "result.json") == {"failure": words}
+        trial_module.main(tmp_path)  # it is kept
+        assert trial_module._run.call_count == 1
+        (tmp_path / "result.json").unlink()
+
+
+def test_a_model_is_compiled_once_for_its_device(monkeypatch, tmp_path):
+    commands = []
+
+    def run(command, cwd, **_):
+        commands.append(" ".join(command[1:]))
+        (cwd / "unfinished.nequip.pt2").write_text(command[-1])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(trial_module, "check_device", lambda device: device)
+    for device in ("cpu", "cuda:1", "cuda:0"):
+        kind = device.partition(":")[0]
+        file = trial_module.compiled(tmp_path, device)
+        assert file == tmp_path / f"compiled-{kind}.nequip.pt2"
+        assert file.read_text() == kind
+    assert commands == [
+        "-m nequip.scripts.compile checkpoints/best.ckpt unfinished.nequip.pt2 --mode aotinductor "
+        f"--target ase --device {kind}"
+        for kind in ("cpu", "cuda")
+    ]
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_each_model_of_the_front_has_its_own_time(tmp_path, monkeypatch, compiles):
+    """Slots 0, 2 and 3: the untuned model and the front, of which slot 1 is no part."""
+    values = ([3.0, 3.0], [2.0, 2.5], [2.0, 1.0], [1.0, 2.0])
+    tuning = tuning_of(tmp_path, *((value, {}) for value in values))
+    measured = {"device": "cpu", "threads": 1, "compile": compiles}
+    tuning.study.set_user_attr("inputs", {"measurement": measured})
+    for slot in range(4):
+        (tmp_path / "trials" / f"{slot:04d}" / "run").mkdir()
+        write_json(tmp_path / "trials" / f"{slot:04d}" / "job.json", {"data": str(tmp_path)})
+    read = Recorded(["test frames"])
+    monkeypatch.setattr(tuning_module, "training_frames", read)
+    monkeypatch.setattr(tuning_module, "compiled", lambda run, device: run / f"of-{device}")
+    monkeypatch.setattr(tuning_module, "HybridAllegro", lambda path, device: (path, device))
+    monkeypatch.setattr(tuning_module, "hardware", lambda device: f"the {device}")
+    seen = []
+
+    def timed(models, frames, *, repeats, progress):
+        seen.append((models, frames, repeats, progress))
+        return [SimpleNamespace(median=n, quartiles=(n - 1, n + 1)) for n in (10, 20, 30)][
+            : len(models)
+        ]
+
+    monkeypatch.setattr(tuning_module, "inference_times", timed)
+    times = retime(tuning, repeats=4, progress=print)
+    assert times == {
+        slot: {"inference_seconds": n, "inference_quartiles": [n - 1, n + 1],
+               "hardware": "the cpu"}
+        for slot, n in ((0, 10), (2, 20), (3, 30))
+    }  # fmt: skip
+    runs = [tmp_path / "trials" / f"000{slot}" / "run" for slot in (0, 2, 3)]
+    models = [(run / "of-cpu" if compiles else run, "cpu") for run in runs]
+    assert seen == [(models, ["test frames"], 4, print)]
+    assert read.calls == [((tmp_path / "test.extxyz",), {})]
+    assert retime(tuning) == times
+    assert len(seen) == 1, "from front.json"
+    runs[2].rmdir()  # another machine's
+    assert retime(tuning).keys() == {0, 2}
+
+
+def test_what_is_tuned_is_in_the_study(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(Work, "until_done", lambda work, place: None)
+    out, limits = tmp_path / "hpo", Measurement(device="cpu", repeats=3, max_drift=2.0)
+    tuning = tune(data, out, UNTUNED, RANGES, trials=4, seed=7, measurement=limits)
+    study = tuning.study
+    assert (study.study_name, tuning.n_trials, len(study.trials)) == ("allegro", 4, 4)
+    assert [d.name for d in study.directions] == ["MINIMIZE"] * 2
+    assert study.metric_names == ["force MAE (eV/Å)", "inference time (s)"]
+    assert (study.sampler.seed, study.sampler.space) == (7, RANGES)
+    queued = [trial.system_attrs["fixed_params"] for trial in study.trials]
+    assert queued == [{"learning_rate": 0.01, "readout_width": 32}, {}, {}, {}]
+    inputs = study.user_attrs["inputs"]
+    parts = [hashlib.sha256((data / f"{p}.extxyz").read_bytes()) for p in ("train", "val", "test")]
+    assert inputs["data"] == hashlib.sha256(b"".join(p.digest() for p in parts)).hexdigest()
+    assert inputs["settings"] == UNTUNED.identity()
+    assert inputs["measurement"] == limits.model_dump(mode="json")
+    assert (inputs["seed"], list(inputs["space"])) == (7, ["learning_rate", "readout_width"])
+    assert read_json(out / "study.json") == {"storage": None, "name": "allegro", "trials": 4}
+    named = tune(data, out, UNTUNED, RANGES, trials=2, name="other", measurement=limits)
+    assert (named.study.study_name, named.study.sampler.seed) == ("other", 0)
+
+
+def curve_of(monkeypatch, pruner, rows):
+    """A trial's curve of so many epochs, and the study of all curves."""
+    study = optuna.create_study(study_name="allegro", directions=["minimize"] * 2)
+    curve = worker_module.Curve(study, pruner)
+    monkeypatch.setattr(worker_module, "learning_curve", lambda run: rows)
+    curves = [s for s in optuna.get_all_study_names(study._storage) if s != "allegro"]
+    return curve, curves, study
+
+
+def test_pruners_see_the_validation_errors_of_the_forces(monkeypatch):
+    rows = [{"epoch": n, "val0_epoch/forces_mae": 0.5 - n / 10,
+             "val0_epoch/per_atom_energy_mae": 7.0} for n in range(2)]  # fmt: skip
+    curve, names, _ = curve_of(monkeypatch, "median", rows)
+    assert names == ["allegro, learning curves"]
+    assert isinstance(curve.study.pruner, optuna.pruners.MedianPruner)
+    assert not curve.says_stop(None)
+    rows.append({"epoch": 2, "val0_epoch/per_atom_energy_mae": 0.2})
+    assert not curve.says_stop(None)
+    (trial,) = curve.study.trials
+    assert trial.intermediate_values == {1: 0.5, 2: 0.4, 3: 0.2}
+    curve.close()
+    (trial,) = curve.study.trials
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.2)
+    curve, *_ = curve_of(monkeypatch, "hyperband", [])
+    assert isinstance(curve.study.pruner, optuna.pruners.HyperbandPruner)
+    curve.close()
+    assert curve.study.trials[0].state == TrialState.FAIL
+    curve, names, _ = curve_of(monkeypatch, "none", rows)
+    assert (curve.says_stop(None), names) == (False, [])
+
+
+def test_a_trial_has_its_own_threads_and_device_and_goes_on_where_it_was(tmp_path, monkeypatch):
+    """An interrupted one on other cores is the same, one of another point is not."""
+    environments, alive = [], []
+
+    class Process:
+        pid, returncode = 0, 0
+
+        def __init__(self, command, env, **_):
+            environments.append(env)
+            assert command[1:3] == ["-m", "culi_mlip.optimize.trial"]
+            folder = Path(command[3])
+            alive.append((folder / "run").exists())
+            measured = {"parameters": 1, "memory_MB": 2.0, "drift_meV_per_atom_ps": 3.0}
+            write_json(folder / "result.json", {"error": 1, "inference_seconds": 2} | measured)
+
+        def poll(self):
+            return 0
+
+    monkeypatch.setattr(worker_module.subprocess, "Popen", Process)
+    monkeypatch.setattr(worker_module, "end_family", lambda process: None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "17")
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "7")
+    place = Place([1], "cuda:5", {"CUDA_VISIBLE_DEVICES": "GPU-5"})
+    for earlier, is_kept in (({"cores": [4]}, True), ({"repeats": 99}, False)):
+        work, trial, job = claimed_work(tmp_path / str(is_kept), place, threads=2, max_drift=4.0)
+        assert (job["threads"], job["max_drift"], job["data"]) == (2, 4.0, str(work.data))
+        folder = tmp_path / str(is_kept) / "trials" / "0000"
+        (folder / "run").mkdir(parents=True)
+        write_json(folder / "job.json", job | earlier)
+        work._run(trial, place)
+        assert alive.pop() is is_kept
+        assert read_json(folder / "job.json") == job
+        (told,) = work.study.trials
+        assert (told.values, told.constraints) == ([1, 2], {"drift_meV_per_atom_ps": -0.25})
+        assert told.user_attrs["memory_MB"] == 2.0
+    environment = environments[0]
+    assert (environment["OMP_NUM_THREADS"], environment["MALLOC_TOP_PAD_"]) == ("2", "7")
+    assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-5"
+    assert environment["MALLOC_MMAP_THRESHOLD_"] == str(4 * 1024**3)
+
+
+def test_memory_of_a_trial_is_that_of_all_its_processes(monkeypatch):
+    def process(size, *children):
+        return SimpleNamespace(
+            memory_info=lambda: SimpleNamespace(rss=size), children=lambda recursive: children
+        )
+
+    family = process(3e9, process(4e9), process(5e8))
+    monkeypatch.setattr(psutil, "Process", lambda pid: family)
+    assert worker_module._memory(1) == 7.5e9
 
 
 @pytest.mark.slow
