@@ -80,10 +80,12 @@ def test_gpus_have_the_names_that_are_visible(gpus, visible, n, names):
     assert gpu_indices("cpu") == []
 
 
-def test_gpus_are_told_apart_by_their_own_numbers(gpus):
+def test_gpus_are_told_apart_by_their_own_numbers(gpus, monkeypatch):
     """Under SLURM, each job calls its GPU 0."""
     gpus(2, "2,3")
     assert gpu_identity(1) == "uuid 1"
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: SimpleNamespace())
+    assert gpu_identity(1) == "3", "an older PyTorch does not know them"
 
 
 @pytest.mark.parametrize(

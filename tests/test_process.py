@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from culi_mlip.process import end_family
+from culi_mlip.process import KEEP_FREED_MEMORY, end_family
 
 FAULTS = """
 import resource, sys
@@ -44,3 +44,30 @@ def test_a_family_ends_together():
     assert process.returncode is not None
     gone, alive = psutil.wait_procs([child], timeout=10)
     assert gone or alive[0].status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's")
+def test_a_process_dies_with_its_parent():
+    code = (
+        "import subprocess, time\n"
+        "from culi_mlip.process import die_with_parent\n"
+        "child = subprocess.Popen(['sleep', '60'], preexec_fn=die_with_parent)\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    gone, alive = psutil.wait_procs([child], timeout=10)
+    assert gone or alive[0].status() == psutil.STATUS_ZOMBIE
+
+
+def test_limits_of_freed_memory_are_larger_than_tensors():
+    """Whole numbers of bytes, as glibc reads them from the environment."""
+    gib = 1024**3
+    assert {name: int(value) for name, value in KEEP_FREED_MEMORY.items()} == {
+        "MALLOC_MMAP_THRESHOLD_": 4 * gib,
+        "MALLOC_TRIM_THRESHOLD_": 8 * gib,
+        "MALLOC_TOP_PAD_": gib // 16,
+    }

@@ -1,5 +1,6 @@
 """The calculator: derivatives, symmetries, continuity, files and refusals."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -125,6 +126,8 @@ def test_checkpoint_and_run_folder_are_the_same_model(trained):
         atoms.calc = HybridAllegro(path, device="cpu")
         energies.append(atoms.get_potential_energy())
     assert energies[0] == energies[1]
+    content = (trained["qdi"] / "checkpoints" / "best.ckpt").read_bytes()
+    assert atoms.calc.digest == hashlib.sha256(content).hexdigest()[:16]
     assert atoms.calc.metadata["variant"] == "qdi"
     assert atoms.calc.metadata["engine"] == "emt"
     assert atoms.calc.species == ["Cu"]

@@ -180,6 +180,7 @@ def test_held_atoms_stay_and_the_others_have_the_temperature(tmp_path):
     atoms.set_constraint(FixAtoms(np.flatnonzero(height < height.mean())))
     assert 0 < len(atoms.constraints[0].index) < len(atoms)
     result = melt_quench(atoms, EMT(), Schedule(300, 300, hold_time=1.0), out=tmp_path)
+    assert result.log["step"].tolist() == list(range(0, 501, 5))
     late = result.log["temperature_K"][len(result.log["step"]) // 3 :]
     assert late.mean() == pytest.approx(300, rel=0.06)
     last = read_frames(result.final)[0]

@@ -3,10 +3,19 @@
 import ase.io
 import numpy as np
 import pytest
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.constraints import FixAtoms
+from e3nn.o3 import Irreps
+from nequip.data import AtomicDataDict
 
 from culi_mlip.calculator import HybridAllegro
 from culi_mlip.errors import DatasetError, ModelError
-from culi_mlip.models.noise import noise_errors, power_law
+from culi_mlip.models.noise import circuit_of, noise_errors, power_law
+from culi_mlip.models.readout import QDIReadout
+from culi_mlip.quantum import Circuit
+from culi_mlip.quantum.noise import NoisyLayer
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +50,62 @@ def test_errors_of_the_energy_are_per_atom(trained, frames):
     assert one.energy_mae > 1e-9
     assert two.energy_mae == pytest.approx(one.energy_mae, rel=1e-6)
     assert two.force_mae == pytest.approx(one.force_mae, rel=1e-6)
+
+
+class Toy(Calculator):
+    """The circuit's change from zero at the coordinates of each atom, summed, is the energy."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        irreps = {AtomicDataDict.EDGE_FEATURES_KEY: "4x0e", AtomicDataDict.EDGE_CUTOFF_KEY: "0e"}
+        readout = QDIReadout(
+            Circuit(2, 3, 1), "circuit", 4, 4, {k: Irreps(v) for k, v in irreps.items()}
+        )
+        self.model = torch.nn.ModuleList([readout.double()])
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        angles = torch.tensor(atoms.positions, requires_grad=True)
+        energy = self.model[0].quantum.change_from_zero(angles).sum()
+        (slope,) = torch.autograd.grad(energy, angles)
+        self.results = {"energy": energy.item(), "forces": -slope.numpy()}
+
+
+def test_noise_is_the_mean_over_frames_and_repeats_of_differences_per_atom():
+    """Frames of one and three atoms; each number of shots is measured anew from the seed."""
+    three = Atoms("Cu3", np.arange(9.0).reshape(3, 3) / 7, constraint=FixAtoms([0, 1]))
+    frames = [Atoms("Cu", [[0.3, -0.2, 0.5]]), three]
+    toy, done = Toy(), []
+    layer = toy.model[0].quantum
+    assert circuit_of(toy) == Circuit(2, 3, 1)
+    rows = noise_errors(
+        frames, toy, shots=(50, 7), depolarising=(0.02,), repeats=3, seed=6,
+        progress=lambda *counts: done.append(counts),
+    )  # fmt: skip
+    assert done == [(n, 14) for n in range(1, 15)]
+    assert toy.model[0].quantum is layer
+
+    def results(atoms):
+        toy.calculate(atoms)
+        return toy.results["energy"], toy.results["forces"]
+
+    exact = [results(atoms) for atoms in frames]
+    for row, (shots, depolarising, repeats) in zip(
+        rows, ((50, 0.0, 3), (7, 0.0, 3), (None, 0.02, 1)), strict=True
+    ):
+        toy.model[0].quantum = NoisyLayer(layer, shots, depolarising, 6)
+        energies, forces = [], []
+        for _ in range(repeats):
+            for atoms, (energy, force) in zip(frames, exact, strict=True):
+                found = results(atoms)
+                energies.append(abs(found[0] - energy) / len(atoms))
+                forces.append(np.abs(found[1] - force).mean())
+        assert (row.shots, row.depolarising) == (shots, depolarising)
+        assert row.energy_mae == pytest.approx(np.mean(energies), rel=1e-9)
+        assert row.force_mae == pytest.approx(np.mean(forces), rel=1e-9)
 
 
 def test_power_law_finds_what_was_put_in():

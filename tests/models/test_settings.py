@@ -1,10 +1,13 @@
 """Settings that cannot work are refused at once, in one sentence."""
 
+import re
+
 import pytest
 import torch
 import yaml
 
 from culi_mlip.cli import main
+from culi_mlip.cli.train import command
 from culi_mlip.errors import CuliError, ModelError, RecipeError
 from culi_mlip.models.readout import mlp
 from culi_mlip.models.settings import TrainSettings, load_settings
@@ -52,6 +55,29 @@ def test_flags_of_train_are_refused_before_data_is_read(capsys):
         assert ended.value.code == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert flags[0].removeprefix("--").replace("-", "_") in line
+
+
+def test_defaults_are_the_documented_ones():
+    loss = {"energy": 10, "forces": 1, "stress": 10}
+    assert TrainSettings().model_dump() == {
+        "variant": "qdi", "epochs": 100, "batch_size": 4, "learning_rate": 0.01,
+        "schedule": "one-cycle", "devices": 1, "r_max": 5, "polynomial_cutoff_p": 6, "l_max": 1,
+        "num_layers": 2, "num_scalar_features": 32, "num_tensor_features": 8, "readout_width": 32,
+        "readout_features": None, "further_mlp_widths": (16, 16), "n_qubits": 4, "qdi_depth": 3,
+        "encoding": "Z", "variational": "X", "entangler": "ring", "entangling_gate": "CNOT",
+        "measurement": "Y", "output_mlp_width": 16, "loss": loss, "seed": 0,
+        "model_dtype": "float32", "compile": False,
+    }  # fmt: skip
+    told = {}
+    for option in command.params:
+        if found := re.search(r"\[default: (.*)\]", getattr(option, "help", None) or ""):
+            told[option.name.rstrip("_")] = found[1]
+    named = told.keys() & TrainSettings.model_fields.keys()
+    assert named > {"variant", "epochs", "r_max", "learning_rate", "compile"}
+    for name in named:
+        value = getattr(TrainSettings(), name)
+        words = f"{value:g}" if isinstance(value, float) else str(value)
+        assert told[name] == ("no" if value is False else words), name
 
 
 def test_identity_of_a_training_is_what_older_versions_recorded():

@@ -357,6 +357,38 @@ def test_nequip_is_started_where_it_is_to_run_and_told_where_to_go_on(tmp_path, 
         training._run_nequip(tmp_path, 5, {}, None)
 
 
+@pytest.mark.parametrize(("device", "visible"), [("cpu", ""), ("cuda:1", "6")])
+def test_a_training_hands_on_what_it_was_told(tmp_path, tiny_data, monkeypatch, device, visible):
+    """Two GPUs of a machine are seen, 5 and 6."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    started, record = [], dict.fromkeys(("reference_energies", "validation", "best_epoch"), 1)
+    monkeypatch.setattr(training, "_run_nequip", lambda *given: started.append(given))
+    monkeypatch.setattr(training, "_metadata", lambda *given: record)
+    settings = TrainSettings(epochs=3, batch_size=2, schedule="constant", seed=4)
+    options = {"device": device, "progress": print}
+    run = tmp_path / "a" / "run"
+    assert train(tiny_data, run, settings, **options).metadata == record
+    assert started == [(run, 3, {"CUDA_VISIBLE_DEVICES": visible}, print)]
+    assert json.loads((run / "model.json").read_text()) == record
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    for part in ("train", "val"):
+        given = run / config["data"][f"{part}_file_path"]
+        assert given.resolve() == (tiny_data / f"{part}.extxyz").resolve()
+    inputs = yaml.safe_load((run / "run.yaml").read_text())["inputs"]
+    digests = [hashlib.sha256((tiny_data / f"{part}.extxyz").read_bytes()).hexdigest()
+               for part in ("train", "val")]  # fmt: skip
+    assert [inputs["data_digest"], inputs["val_digest"]] == digests
+    assert (run / inputs["data"]).resolve() == tiny_data.resolve()
+    assert (inputs["epochs"], "epochs" in inputs["settings"]) == (3, False)
+    assert (inputs["settings"]["seed"], inputs["settings"]["batch_size"]) == (4, 2)
+    train(tiny_data, run, settings, **options)
+    assert len(started) == 1, "it was finished"
+    train(tiny_data, run, settings.model_copy(update={"epochs": 5}), **options)
+    assert started[1][1] == 5
+
+
 def test_some_forces_are_an_error(tmp_path, tiny_data, tiny_settings):
     one_part = shutil.copytree(tiny_data, tmp_path / "part")
     ase.io.write(one_part / "val.extxyz", list(strained_copper(2)), format="extxyz")

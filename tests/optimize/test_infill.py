@@ -1,13 +1,23 @@
 """What a point is worth, on functions that are written down: sides, margins, slopes."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from culi_mlip.optimize import Real, SamoCobra, Space
 from culi_mlip.optimize.hypervolume import Improvement
-from culi_mlip.optimize.infill import Infill, _neighbours
+from culi_mlip.optimize.infill import (
+    Infill,
+    _apart,
+    _free,
+    _neighbours,
+    _polished,
+    _searched,
+    _weighted,
+    best_point,
+)
 from culi_mlip.optimize.samo_cobra import _Plan
 from culi_mlip.optimize.surrogates import Uncertainty, fit
 
@@ -111,6 +121,55 @@ def test_doubt_is_by_hand():
     near, far = 1 / (1 + 2**-3), 0.5
     share = (0.75 * far + 0.25 * near) / (0.75 * far + 0.25)
     assert problem.doubt(np.zeros((1, 1)))[0] == pytest.approx(-3 * np.log(share), rel=1e-6)
+
+
+LINE = Space(x=Real(-1, 1))
+
+
+@pytest.mark.parametrize(("weights", "end"), [([0.0, 2.0], 0.1), ([3.0, 0.0], -0.6)])
+def test_local_searches_end_on_the_constraint_that_stops_them(weights, end):
+    """Of x and -x one is minimised; both constraints hold by their margin from -0.6 to 0.1."""
+    objective = partial(_weighted, np.array(weights))
+    found = _searched(infill(), LINE, np.array([0.0]), objective, 40)
+    assert found == pytest.approx([end], abs=1e-5)
+    assert infill().merit(found[None])[0] > 0, "just inside"
+    free = infill(
+        surrogates=fit(X, VALUES[:, :2], focus=np.arange(9)), margins=np.empty(0), units=np.empty(0)
+    )
+    assert _searched(free, LINE, np.array([0.0]), objective, 40) == pytest.approx([np.sign(end)])
+
+
+def test_an_infeasible_start_walks_in_and_climbs_to_the_top():
+    """Of 4 - x² at 0, from beyond the constraint at 0.1; and from where nothing is gained."""
+    found = _polished(infill(), LINE, np.array([0.5]), np.array([0.0, 1.0]))
+    assert found == pytest.approx([0], abs=1e-2)
+    above = infill(improvement=Improvement(np.empty((0, 2)), np.array([2.0, 0.3])))  # x > -0.3
+    found = _polished(above, LINE, np.array([-0.5]), np.array([0.0, 1.0]))
+    assert found == pytest.approx([0.1], abs=1e-3)
+
+
+def test_where_nothing_is_gained_the_least_known_place_is_next():
+    """All points up to 0 are known; failures at 0.9 are reason to stay away from there."""
+    hopeless = infill(
+        surrogates=fit(X, VALUES[:, :2], focus=np.arange(9)),
+        improvement=Improvement(np.empty((0, 2)), np.array([-9.0, -9.0])),
+        uncertainty=Uncertainty(X[:5]), margins=np.empty(0), units=np.empty(0), successes=X[:5],
+    )  # fmt: skip
+    for failures, low, high in ((X[:0], 0.99, 1.0), (np.array([[0.9]]), 0.3, 0.8)):
+        problem = replace(hopeless, failures=failures, trust=1.0, caution=2.0)
+        found = best_point(problem, LINE, X[:2], X[:5], np.random.default_rng(0))
+        assert low <= found[0] <= high
+    hope = Improvement(np.empty((0, 2)), np.array([0.2, -0.25]))  # for x < 0.2 and x > 0.25
+    problem = replace(hopeless, improvement=hope, uncertainty=Uncertainty(X[:3]))
+    found = best_point(problem, LINE, X[:2], X[:3], np.random.default_rng(0))
+    assert 0 < found[0] < 0.45, "with its errors taken off, this place gains"
+
+
+def test_new_points_are_apart_from_those_that_are_taken_and_starts_from_each_other():
+    points = np.array([[0.0], [0.99e-4], [1.01e-4], [0.05], [0.11], [0.5], [-0.4], [0.9]])
+    left = _free(points, np.array([[0.0], [1.0]]))
+    assert left[:, 0].tolist() == [1.01e-4, 0.05, 0.11, 0.5, -0.4, 0.9]
+    assert [float(p[0]) for p in _apart(left)] == [1.01e-4, 0.11, 0.5]
 
 
 def margin(constraints):

@@ -107,6 +107,13 @@ def test_wrong_ranges(written, space, error, words):
     assert words in str(raised.value)
 
 
+def test_a_trial_is_measured_without_limits_by_default():
+    limits = ("time_limit", "memory_limit", "max_parameters", "max_memory", "max_drift")
+    assert Measurement().model_dump() == dict.fromkeys((*limits, "device")) | {
+        "compile": False, "threads": 1, "repeats": 5, "pruner": "none"
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "name",
     [

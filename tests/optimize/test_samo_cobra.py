@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import qmc
 
 from culi_mlip.errors import SpaceError
-from culi_mlip.optimize import Categorical, Integer, Real, SamoCobra, Space
+from culi_mlip.optimize import Categorical, Integer, Real, SamoCobra, Space, samo_cobra
 from culi_mlip.optimize.hypervolume import hypervolume
 from culi_mlip.optimize.infill import trust_in_neighbours
 from culi_mlip.optimize.samo_cobra import _Plan
@@ -101,14 +101,45 @@ def test_surrogates_are_judged_by_the_newest_and_the_front():
     optimizer = SamoCobra(BNH, 2, 1)
     points = [{"x0": n / 4, "x1": 0.0} for n in range(10)]
     objectives = [[n, 10 - n] if n in (1, 3) else [5 + n, 11] for n in range(10)]
-    violated = [5, -1, 9, -1, 8, 1, 2, 3, 4, 7]
+    violated = [-1, -1, 9, -1, 8, 1, 2, 3, 4, 7]
     optimizer.tell(points, zip(objectives, [[c] for c in violated], strict=True))
     assert _Plan(optimizer)._focus().tolist() == [1, 3, 6, 7, 8, 9]
     optimizer = SamoCobra(BNH, 2, 1)
-    violated = [5, 1, 9, 2, 8, 6, 10, 3, 4, 7]
+    violated = [5, 1, 9, 2, 8, 6, 100, 3, 4, 7]
     optimizer.tell(points, zip(objectives, [[c] for c in violated], strict=True))
     assert _Plan(optimizer)._focus().tolist() == [1, 3, 6, 7, 8, 9]
-    assert _Plan(optimizer)._units.tolist() == [5.5]
+    assert _Plan(optimizer)._units.tolist() == [14.5]
+
+
+@pytest.mark.parametrize(("n_pending", "optimism"), [(0, 1.0), (2, 0.0)])
+def test_a_plan_is_made_of_what_is_known_and_believed(monkeypatch, n_pending, optimism):
+    """Nine evaluations of x and -x where x ≤ 0.25, one of which failed; the tenth is hopeful."""
+    optimizer = SamoCobra(Space(x=Real(-1, 1)), 2, 1, reference=[3, 4], n_initial=2)
+    x = np.linspace(-0.8, 0.8, 9)
+    outcomes = [[v, -v, v - 0.25] if v != x[4] else None for v in x]
+    optimizer.tell([{"x": v} for v in x], outcomes)
+    optimizer.pending = [{"x": 0.1}, {"x": 0.9}][:n_pending]
+    plans = []
+    monkeypatch.setattr(samo_cobra, "best_point", lambda *given: plans.append(given) or np.zeros(1))
+    plan = _Plan(optimizer)
+    plan._best()
+    ((problem, space, good, taken, _),) = plans
+    rest = np.delete(x, 4)
+    believed = [0.1][:n_pending]  # the other one is believed to violate the constraint
+    feasible = np.sort([*rest[rest <= 0.25], *believed])
+    np.testing.assert_allclose(np.sort(good[:, 0]), feasible, atol=1e-6)
+    np.testing.assert_allclose(np.sort(problem.improvement.front[:, 0]), feasible, atol=1e-6)
+    assert problem.improvement.reference.tolist() == [3, 4]
+    np.testing.assert_allclose(taken[:, 0], [*rest, x[4], *[0.1, 0.9][:n_pending]], atol=1e-12)
+    np.testing.assert_allclose(problem.successes[:, 0], rest)
+    np.testing.assert_allclose(problem.failures[:, 0], x[[4]], atol=1e-12)
+    np.testing.assert_allclose(problem.spans, [1.6, 1.6])
+    np.testing.assert_allclose(problem.units, [np.abs(rest - 0.25).mean()])
+    assert problem.uncertainty(taken).max() < 1e-3
+    assert (problem.optimism, problem.n_objectives) == (optimism, 2)
+    assert problem.errors.tolist() == [f.error for f in problem.surrogates.functions[:2]]
+    assert problem.caution == pytest.approx(3 * 2.0 * 0.99**4, rel=1e-9)
+    assert space is optimizer.space
 
 
 def test_asking_one_by_one_or_at_once_is_the_same():

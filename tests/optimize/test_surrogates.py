@@ -45,6 +45,29 @@ def test_leave_one_out_errors_are_those_of_fits_without_the_point(n):
     assert function.error == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=1e-3)
 
 
+def left_out(points, values):
+    """Errors at points of fits without them, and whether their logarithms were interpolated."""
+    for i in range(len(points)):
+        rest = np.delete(np.arange(len(points)), i)
+        left = fit(points[rest], values[rest], focus=np.arange(len(rest)), kernels=["cubic"])
+        yield left.predict(points[[i]])[0, 0] - values[i, 0], left.functions[0].scale != LINEAR
+
+
+def test_errors_are_those_of_the_evaluations_that_count_in_the_functions_unit():
+    """Also where a logarithm is interpolated, whose unit depends a little on all points."""
+    points, focus = POINTS[:12], np.array([3, 7, 8])
+    values = smooth(points)[:, :1]
+    errors, _ = np.transpose(list(left_out(points, values)))
+    (function,) = fit(points, values, focus=focus, kernels=["cubic"]).functions
+    assert function.error == pytest.approx(np.sqrt(np.mean(errors[focus] ** 2)), rel=1e-3)
+    values = 1000 * np.exp(4 * points[:, :1])
+    errors, are_logarithms = np.transpose(list(left_out(points, values)))
+    (function,) = fit(points, values, focus=np.arange(12), kernels=["cubic"]).functions
+    assert are_logarithms.all()
+    assert function.scale != LINEAR
+    assert function.error == pytest.approx(np.sqrt(np.mean(errors**2)), rel=0.3)
+
+
 def test_quadratic_functions_are_exact_from_few_points():
     values = (POINTS**2 @ [1, 2, 3] + POINTS @ [3, 0, -1] + 5)[:, None]
     surrogates = fit(POINTS[:9], values[:9], focus=np.arange(9))

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
-from unittest.mock import Mock
+from unittest.mock import Mock, call
 
 import ase.io
 import numpy as np
@@ -500,12 +500,12 @@ def test_times_are_those_of_whole_passes_but_for_the_first(monkeypatch):
             asked.append((atoms, properties))
             now[0] += next(self.seconds)
 
-    calculators = [Taking(90, 90, 1, 2, 4, 3, 0, 1, 2, 3), Taking(*[8] * 10)]
+    calculators = [Taking(90, 90, 1, 2, 4, 5, 0, 1, 2, 3), Taking(*[8] * 10)]
     one, two = inference_times(
         calculators, ["a", "b"], repeats=4, progress=lambda *counts: done.append(counts)
     )
-    assert one.seconds == (3, 7, 1, 5)
-    assert (one.median, one.quartiles) == (4, (2.5, 5.5))
+    assert one.seconds == (3, 9, 1, 5)
+    assert (one.median, one.quartiles) == (4, (2.5, 6))
     assert (two.median, two.quartiles) == (16, (16, 16))
     assert asked == [(frame, ["energy", "forces"]) for frame in "ab"] * 10
     assert done == [(n, 10) for n in range(1, 11)]
@@ -542,14 +542,15 @@ def test_a_trial_measures_what_its_job_asks_for(tmp_path, monkeypatch, compiles)
     weights = [torch.zeros(2, 3), torch.zeros(4)]
     model = SimpleNamespace(model=SimpleNamespace(parameters=lambda: weights))
     calls = {
-        "train": Recorded(None), "HybridAllegro": Recorded(model), "hardware": Recorded("chip"),
+        "train": Recorded(None), "HybridAllegro": Mock(side_effect=[model, "timed"]),
         "evaluate": Recorded(SimpleNamespace(errors=errors)), "learning_curve": Recorded([1] * 7),
         "training_frames": Recorded(["frame"]), "compiled": Recorded("file"), "_drift": Recorded(5),
         "inference_times": Recorded([SimpleNamespace(median=0.5, quartiles=(0.4, 0.7))]),
         "_peak_memory": Recorded(80), "keep_freed_memory": Recorded(None),
+        "hardware": Recorded("chip"),
     }  # fmt: skip
-    for name, call in calls.items():
-        monkeypatch.setattr(trial_module, name, call)
+    for name, recorded in calls.items():
+        monkeypatch.setattr(trial_module, name, recorded)
     job = {"data": "there", "settings": {"epochs": 7}, "device": "cpu", "threads": 3, "repeats": 8,
            "compile": compiles, "max_drift": 1.0 if compiles else None}  # fmt: skip
     result = trial_module._run(tmp_path, job)
@@ -564,9 +565,10 @@ def test_a_trial_measures_what_its_job_asks_for(tmp_path, monkeypatch, compiles)
     assert trained == (Path("there"), run, TrainSettings(epochs=7))
     read = [path.name for ((path,), _) in calls["training_frames"].calls]
     assert read == ["val.extxyz", "test.extxyz"]
-    models = [((run,), {"device": "cpu"}), (("file", "cpu"), {})][: 1 + compiles]
-    assert calls["HybridAllegro"].calls == models
-    assert calls["inference_times"].calls == [(([model], ["frame"]), {"repeats": 8})]
+    models = [call(run, device="cpu"), call("file", "cpu")][: 1 + compiles]
+    assert calls["HybridAllegro"].call_args_list == models
+    timed = ["timed"] if compiles else [model]
+    assert calls["inference_times"].calls == [((timed, ["frame"]), {"repeats": 8})]
     assert calls["_drift"].calls == [((tmp_path / "nve", "frame", model), {})] * compiles
     assert calls["compiled"].calls == [((run, "cpu"), {})] * compiles
     options["progress"](1, 7)
@@ -740,6 +742,45 @@ def test_a_trial_has_its_own_threads_and_device_and_goes_on_where_it_was(tmp_pat
     assert (environment["OMP_NUM_THREADS"], environment["MALLOC_TOP_PAD_"]) == ("2", "7")
     assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-5"
     assert environment["MALLOC_MMAP_THRESHOLD_"] == str(4 * 1024**3)
+
+
+def three_slots(tmp_path, progress=None):
+    sampler = SamoCobraSampler(RANGES)
+    study = slots.open_study(
+        optuna.storages.InMemoryStorage(), "s", sampler, 3, ("a", "b"), {}, None
+    )
+    return Work(tmp_path, tmp_path, UNTUNED, study, 3, Measurement(), Event(), progress)
+
+
+def test_a_worker_goes_on_until_all_slots_have_results(tmp_path, monkeypatch):
+    """A trial that was stopped is queued again; the worker that was told to stop ends."""
+    done = []
+    work = three_slots(tmp_path, lambda *counts: done.append(counts))
+
+    def stops(work, trial, folder, place):
+        raise worker_module._StoppedError
+
+    monkeypatch.setattr(Work, "_evaluate", stops)
+    work.until_done(Place([], "cpu", {}))
+    assert done == []
+    assert [slots.is_result(t) for t in work.study.trials] == [False] * 3
+    monkeypatch.setattr(Work, "_run", lambda work, trial, place: work.study.tell(trial, [1, 2]))
+    work.until_done(Place([], "cpu", {}))
+    assert done == [(1, 3), (2, 3), (3, 3)]
+    assert [t.user_attrs["slot"] for t in slots.results(work.study)] == [0, 1, 2]
+
+
+def test_a_tuning_gives_up_for_the_commonest_reason(tmp_path):
+    work = three_slots(tmp_path)
+    reasons = ("it died: see a.log", "it was slow", "it died: see b.log")
+    ended = [SimpleNamespace(values=None, user_attrs={"failure": r}) for r in reasons]
+    work._give_up_if_hopeless(ended[:2])
+    work._give_up_if_hopeless([*ended[:2], SimpleNamespace(values=[1, 2], user_attrs={})])
+    assert not work.stop.is_set()
+    with pytest.raises(CuliError, match="first 3 trials of allegro failed, 2 of them because it "
+                       r"died: see .*trials; mend"):  # fmt: skip
+        work._give_up_if_hopeless(ended)
+    assert work.stop.is_set()
 
 
 def test_memory_of_a_trial_is_that_of_all_its_processes(monkeypatch):

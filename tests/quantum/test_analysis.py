@@ -1,6 +1,8 @@
 """The analyses of a circuit against PennyLane, and the paper's numbers."""
 
 import itertools
+import math
+from fractions import Fraction
 
 import numpy as np
 import pennylane as qml
@@ -29,6 +31,40 @@ def test_zx_merges_rotations_that_follow_one_another():
     """One qubit has no entangler: the three rotations of each of its two blocks are one."""
     result = redundancy(Circuit(n_qubits=1, n_features=1, depth=3))
     assert (result.n_weights, result.weights_left, result.phases_left) == (6, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "circuit",
+    [Circuit(n_qubits=3, n_features=2, depth=1),
+     Circuit(n_qubits=2, n_features=3, depth=1, encoding="Y", variational="Z", entangler="chain",
+             entangling_gate="CZ")],
+)  # fmt: skip
+def test_zx_diagrams_are_pennylanes_unitary(circuit):
+    """Before and after the simplification, at random angles, up to a factor."""
+    rng = np.random.default_rng(5)
+    names = [f"w{i}" for i in range(circuit.n_weights)]
+    names += [f"x{i}" for i in range(circuit.n_features)]
+    turns = {
+        name: Fraction(int(n), 97)
+        for name, n in zip(names, rng.integers(194, size=len(names)), strict=True)
+    }
+    angles = np.pi * np.array([float(turns[name]) for name in names])
+    weights, features = np.split(angles, [circuit.n_weights])
+    with qml.queuing.AnnotatedQueue() as queue:
+        circuit._apply(qml, features, weights)
+    theirs = qml.matrix(qml.tape.QuantumScript.from_queue(queue), range(circuit.n_qubits))
+    result = redundancy(circuit)
+    for diagram in (result.before, result.after):
+        for vertex in diagram.vertices():
+            if terms := getattr(diagram.phase(vertex), "terms", None):
+                phase = sum(
+                    Fraction(factor) * math.prod(turns[v.name] for v, _ in term.vars)
+                    for factor, term in terms
+                )
+                diagram.set_phase(vertex, phase)
+        ours = diagram.to_matrix()
+        overlap = abs(np.vdot(ours, theirs)) / np.linalg.norm(ours) / np.linalg.norm(theirs)
+        assert overlap == pytest.approx(1, abs=1e-9)
 
 
 @pytest.mark.parametrize("axis", ["X", "Y", "Z"])
@@ -123,6 +159,21 @@ def test_the_papers_circuit_has_161_terms():
     result = fourier(Circuit(), draws=20)
     assert result.n_terms == 161
     assert 93 <= result.nonzero.mean() <= 159
+
+
+def test_thresholds_count_what_they_are_said_to():
+    """Parts of coefficients of each draw and qubit; shares of eigenvalues of the mean one."""
+    circuit = Circuit(n_qubits=2, n_features=2, depth=1)
+    spectrum = fourier(circuit, draws=5, seed=1, threshold=0.05)
+    parts = [spectrum.coefficients.real, spectrum.coefficients.imag]
+    expected = sum((abs(part) > 0.05).sum(axis=1) for part in parts)
+    assert spectrum.nonzero.tolist() == expected.tolist()
+    assert spectrum.nonzero.shape == (5, 2)
+    assert (spectrum.n_terms, spectrum.threshold) == (17, 0.05)
+    assert fourier(circuit, draws=5, seed=1).nonzero.sum() > spectrum.nonzero.sum()
+    result = fisher(circuit, draws=4, inputs=5, seed=4, threshold=0.7)
+    assert result.threshold == 0.7
+    assert result.near_zero == np.mean(result.eigenvalues < 0.7) > 0.2
 
 
 def test_too_many_features_for_a_spectrum_are_refused():

@@ -307,6 +307,23 @@ def test_sizes_that_are_no_integers_are_refused(wrong):
         Circuit(**wrong)
 
 
+def test_the_signature_that_weights_carry_is_the_one_of_earlier_files():
+    """Sizes, then places in the lists of choices."""
+    circuit = Circuit(3, 5, 2, "Y", "Z", "all", "CZ", "X")
+    assert QDILayer(circuit).signature.tolist() == [3, 5, 2, 1, 2, 2, 1, 0]
+    other = Circuit(4, 6, 3, "X", "Y", "chain", "CNOT", "Z")
+    assert QDILayer(other).state_dict()["signature"].tolist() == [4, 6, 3, 0, 1, 1, 0, 2]
+    assert set(QDILayer(other).state_dict()) == {"weight", "signature"}
+
+
+def test_weights_start_anywhere_in_a_turn():
+    torch.manual_seed(0)
+    weight = QDILayer(Circuit(n_qubits=4, n_features=40, depth=8)).weight
+    counts = torch.histc(weight, 4, 0, 2 * torch.pi)
+    assert counts.sum() == weight.numel() == 352
+    torch.testing.assert_close(counts / 352, torch.full((4,), 0.25), rtol=0, atol=0.07)
+
+
 def test_a_signature_of_a_later_version_is_refused():
     layer = QDILayer(Circuit())
     state = layer.state_dict() | {"signature": torch.tensor([4, 4, 3, 9, 0, 0, 0, 1])}

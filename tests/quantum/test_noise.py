@@ -96,6 +96,18 @@ def test_a_measured_gradient_has_no_derivative():
         torch.autograd.grad(values.sum() + first.square().sum(), features)
 
 
+@pytest.mark.parametrize("depolarising", [0.0, 0.05])
+def test_the_value_at_zero_has_the_noise_of_gates_and_none_of_shots(depolarising):
+    layer, features = layer_and_features(ONE_ROW)
+    options = {"shots": 10, "depolarising": depolarising, "seed": 3}
+    change = NoisyLayer(layer, **options).change_from_zero(features)
+    zero = NoisyLayer(layer, depolarising=depolarising)(torch.zeros(1, 3, dtype=torch.float64))
+    measured = NoisyLayer(layer, **options)(features)
+    torch.testing.assert_close(change, measured - zero, rtol=0, atol=1e-12)
+    exact = layer(torch.zeros(1, 3, dtype=torch.float64))
+    assert ((zero - exact).abs().max() > 1e-3) == bool(depolarising)
+
+
 def test_the_same_seed_measures_the_same():
     layer, features = layer_and_features(ONE_ROW)
     first, second, other = (NoisyLayer(layer, shots=10, seed=s)(features) for s in (1, 1, 2))
