@@ -360,10 +360,11 @@ def test_every_option_of_noise_reaches_it_and_laws_are_fitted_to_their_part(
 def test_labels_are_added_as_the_options_say_and_counted(run, record, tmp_path):
     done = datasets.Imported
     outcomes = [
-        done(Path("a"), 9, 1, 2, 6, 3, ("e2", "e1"), "they are old"),
-        done(Path("b"), 4, 3, 0, 1, 0, ("e1",)),
+        done(Path("a"), frames=9, labelled=1, added=2, known=6, others=("e3", "e4"), left_out=3,
+             engines=("e2", "e1"), note="they are old"),
+        done(Path("b"), frames=4, labelled=3, known=1, engines=("e1",)),
         done(Path("c"), reason="c is damaged"),
-    ]
+    ]  # fmt: skip
     vasp = record(datasets, "import_vasp", outcomes)
     frames = record(datasets, "import_frames", outcomes[:2])
     for name in "bac":
@@ -376,8 +377,9 @@ def test_labels_are_added_as_the_options_say_and_counted(run, record, tmp_path):
     assert wanted.kpoint_length == 7
     assert passed == {"as_computed": True, "kind": "mine"}
     assert output.splitlines() == [
-        "a: 6 frames are in the store with a label already; 3 steps are left out, as their "
-        "electrons did not converge or their cell has another mesh of k-points; they are old",
+        "a: 6 frames are in the store with a label already, also of other engines or settings: "
+        "e3, e4; 3 steps are left out, as their electrons did not converge or their cell has "
+        "another mesh of k-points; they are old",
         "b: 1 frames are in the store with a label already",
         "Refused: c is damaged",
         "2 of 3 files accepted, 13 frames: 4 label structures that waited, 2 are new, "
