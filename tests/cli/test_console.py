@@ -73,6 +73,7 @@ def test_bars_are_as_long_as_what_is_done(monkeypatch):
     monkeypatch.setattr(console.Progress, "add_task", record)
     with console.steps() as step:
         first, second = step("one"), step("two")
+        first(1, 7)
         first(3, 7)
         second(5, 11)
     found = [(task.description, task.completed, task.total) for task in bars[0].tasks]

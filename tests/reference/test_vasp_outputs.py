@@ -510,6 +510,14 @@ def test_packed_outputs(tmp_path, pack, suffix):
             read_vasp(file)
 
 
+def test_letters_of_other_encodings_are_no_damage(tmp_path):
+    """Of a SYSTEM in Latin-1, say."""
+    file = tmp_path / "OUTCAR"
+    first, *others = WRITERS["OUTCAR"](lithium(2)).splitlines(keepends=True)
+    file.write_bytes(first.encode() + b" SYSTEM = Gr\xf6\xdfe\n" + "".join(others).encode())
+    assert len(accepted_frames(read_vasp(file), PAPER)) == 2
+
+
 def test_numbers_that_are_none_are_refused(written):
     for key, value in (("energy", np.nan), ("forces", np.inf), ("stress", np.nan)):
         frames = lithium(2)
