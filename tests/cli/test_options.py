@@ -111,7 +111,7 @@ def test_flags_of_runs_are_in_their_record(run, tmp_path, trained, tiny_data, co
 def test_engine_settings_reach_melt_quench(run, tmp_path):
     ase.io.write(tmp_path / "cell.xyz", bulk("Cu", cubic=True), format="extxyz")
     (tmp_path / "engine.yaml").write_text("calculator: ase.calculators.emt.EMT\nrevision: two")
-    short = ["--hold-time", 0.002, "--to", 599, "--rate", 50000]
+    short = ["--hold-time", 0.002, "--to", 400, "--rate", 50000]
     run("melt-quench", "cell.xyz", "--engine", "ase", "--settings", "engine.yaml", *short)
     digest = get_engine("ase", {"calculator": "ase.calculators.emt.EMT", "revision": "two"}).digest
     assert recorded(tmp_path / "melt-quench", "model") == f"ase {digest}"
