@@ -208,7 +208,7 @@ def _matches(
             for form in distinct_superlattices(n_substrate, groups[1])
         ]
         near = [_is_near(metric, _metric(basis @ substrate), limits) for basis in bases]
-        pairs = np.array(
+        pairs: NDArray[np.int64] = np.array(
             [
                 (candidate, basis)
                 for basis, is_near in zip(bases, near, strict=True)
