@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,8 @@ def open_storage(storage: str | Path, *, must_exist: bool = False) -> RDBStorage
         options["creator"] = partial(sqlite3.connect, storage, timeout=120, check_same_thread=False)
     else:
         url = storage
+    if url.startswith("postgresql://") and find_spec("psycopg"):
+        url = url.replace("://", "+psycopg://", 1)  # SQLAlchemy 2.0 would take psycopg2
     if url.startswith("postgresql"):
         options["connect_args"] = {"connect_timeout": 20}
     for attempt in range(5):

@@ -209,7 +209,10 @@ class Circuit:
             return qml.probs(wires=range(self.n_qubits))
 
         name = "default.mixed" if depolarising else "default.qubit"
-        return qml.QNode(circuit, qml.device(name, wires=self.n_qubits))
+        node = qml.QNode(circuit, qml.device(name, wires=self.n_qubits))
+        if depolarising and tuple(map(int, qml.__version__.split(".")[:2])) < (0, 45):
+            node = qml.transforms.broadcast_expand(node)  # its default.mixed fails on batched RZ
+        return node
 
     def _apply(self, qml: Any, features: Any, weights: Any, depolarising: float = 0.0) -> None:
         """Queue all gates, each followed by the noise of its qubits."""

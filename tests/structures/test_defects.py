@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from ase.neighborlist import neighbor_list
-from pymatgen.core.local_env import MinimumDistanceNN
+from pymatgen.analysis.local_env import MinimumDistanceNN
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from culi_mlip.errors import StructureError
