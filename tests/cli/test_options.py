@@ -7,9 +7,7 @@ import ase.io
 import numpy as np
 import pytest
 import yaml
-from click.testing import CliRunner
 
-from culi_mlip.cli import group
 from culi_mlip.datasets import Store
 from culi_mlip.reference import get_engine
 from culi_mlip.structures import Entry, bulk
@@ -42,20 +40,6 @@ FLAGS = {
         "--no-compile": (None, "settings.compile"),
     },
 }
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Run a command in this process, in a folder of its own; gives what it prints."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("culi_mlip.cli.console.out.width", 200)
-
-    def command(*arguments):
-        done = CliRunner().invoke(group, [*map(str, arguments)], catch_exceptions=False)
-        assert done.exit_code == 0, done.output
-        return done.output
-
-    return command
 
 
 def recorded(folder, key):

@@ -9,12 +9,10 @@ import ase.io
 import numpy as np
 import pytest
 import yaml
-from click.testing import CliRunner
 from matplotlib.figure import Figure
 
 import culi_mlip.calculator
 from culi_mlip import datasets, dynamics
-from culi_mlip.cli import group
 from culi_mlip.datasets.frames import LabelKeys
 from culi_mlip.dynamics.melt_quench import Chosen, Schedule
 from culi_mlip.errors import CuliError
@@ -28,20 +26,6 @@ from culi_mlip.structures import bulk
 from tests.cli.test_options import columns
 
 KEYS = ["--energy-key", "e", "--forces-key", "f", "--stress-key", "s"]
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Run a command in this process, in a folder of its own; gives what it prints."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("culi_mlip.cli.console.out.width", 200)
-
-    def command(*arguments):
-        done = CliRunner().invoke(group, [*map(str, arguments)], catch_exceptions=False)
-        assert done.exit_code == 0, done.output
-        return done.output
-
-    return command
 
 
 @pytest.fixture
