@@ -310,6 +310,19 @@ def test_other_addresses_stay_as_they_are(address):
     assert slots.storage_of(address) == address
 
 
+@pytest.mark.parametrize(
+    ("address", "taken"),
+    [
+        ("postgresql://me@host/a", "postgresql+psycopg://me@host/a"),
+        ("postgresql+psycopg2://me@host/a", "postgresql+psycopg2://me@host/a"),
+    ],
+)
+def test_postgresql_is_reached_by_psycopg_whatever_sqlalchemy_takes(monkeypatch, address, taken):
+    pytest.importorskip("psycopg")
+    monkeypatch.setattr(slots, "RDBStorage", lambda url, **options: url)
+    assert slots.open_storage(address) == taken
+
+
 def test_a_file_that_is_no_database(tmp_path):
     (tmp_path / "study.db").write_bytes(b"garbage" * 1000)
     with pytest.raises(CuliError, match=r"study.db cannot be reached .*not a database"):
