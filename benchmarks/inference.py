@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 
 from culi_mlip.calculator import HybridAllegro
-from culi_mlip.datasets import Recipe, build_dataset
+from culi_mlip.labelling import Recipe, build_dataset
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.models.training import train
-from culi_mlip.optimize.timing import inference_times
-from culi_mlip.optimize.trial import compiled
 from culi_mlip.structures import bulk, rattled
+from culi_mlip.tuning.timing import inference_times
+from culi_mlip.tuning.trial import compiled
 
 VARIANTS = ("allegro", "mlp", "qdi")
 RECIPE = Recipe.model_validate(

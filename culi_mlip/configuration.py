@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Collection
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -11,6 +13,21 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from culi_mlip.errors import RecipeError
+
+
+def check_keys(given: dict[Any, Any], valid: dict[str, Any]) -> None:
+    """Check that keys are known.
+
+    Raises
+    ------
+    ValueError
+        If one is not; it names the nearest valid key.
+    """
+    for key in given:
+        if key not in valid:
+            near = difflib.get_close_matches(str(key), valid, n=1, cutoff=0.0)
+            hint = f": the nearest valid key is '{near[0]}'" if near else ""
+            raise ValueError(f"unknown key '{key}'{hint}")
 
 
 class Configuration(BaseModel):
@@ -21,6 +38,37 @@ class Configuration(BaseModel):
     MACHINE: ClassVar[frozenset[str]] = frozenset()
     """Settings that say how something is computed but do not change the result."""
 
+    FIRST: ClassVar[frozenset[str]] = frozenset()
+    """Settings that identities hold at their defaults, too: those of the first digests."""
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a setting by its name, as from a dictionary."""
+        return getattr(self, name)
+
+    def identity(self, without: Collection[str] = ()) -> dict[str, Any]:
+        """Return what tells settings apart, as plain values.
+
+        These are the settings that differ from their defaults. A setting that is added with a
+        default leaves the identities that exist as they are.
+
+        Parameters
+        ----------
+        without
+            Settings that do not count.
+        """
+        left_out = {*without, *self.MACHINE}
+        plain = self.model_dump(mode="json")
+        identity = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name in left_out:
+                continue
+            if name in self.FIRST:
+                identity[name] = plain[name]
+            elif value != field.get_default(call_default_factory=True):
+                identity[name] = _identity(value, plain[name])
+        return identity
+
     def __reduce__(self) -> tuple[Any, ...]:
         """The same bytes in every process, which pydantic's own set of fields has not."""
         return type(self).model_validate, (self.model_dump(),)
@@ -29,12 +77,22 @@ class Configuration(BaseModel):
     @classmethod
     def _name_nearest_key(cls, values: Any) -> Any:
         if isinstance(values, dict):
-            for key in values:
-                if key not in cls.model_fields:
-                    near = difflib.get_close_matches(str(key), cls.model_fields, n=1, cutoff=0.0)
-                    hint = f": the nearest valid key is '{near[0]}'" if near else ""
-                    raise ValueError(f"unknown key '{key}'{hint}")
+            check_keys(values, cls.model_fields)
         return values
+
+
+def _identity(value: Any, plain: Any) -> Any:
+    """What tells a value of a setting apart."""
+    if isinstance(value, Configuration):
+        return value.identity()
+    if isinstance(value, list | tuple):
+        return [_identity(part, other) for part, other in zip(value, plain, strict=True)]
+    if isinstance(value, dict):
+        return {key: _identity(part, plain[key]) for key, part in value.items() if key in plain}
+    if is_dataclass(value):
+        differing = [f.name for f in fields(value) if getattr(value, f.name) != f.default]
+        return {name: plain[name] for name in differing}
+    return plain
 
 
 AnyConfiguration = TypeVar("AnyConfiguration", bound=Configuration)

@@ -26,7 +26,7 @@ _NORMALS: dict[type, Callable[[Any, Atoms], NDArray[np.float64]]] = {
 }
 """Directions in which a constraint holds each of its atoms, in rows."""
 
-LOCAL = tuple(_NORMALS)
+OF_SINGLE_ATOMS = tuple(_NORMALS)
 """Constraints that hold single atoms."""
 
 

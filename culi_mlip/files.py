@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -152,28 +153,6 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise CuliError(f"{path} is not a readable JSON file ({error})") from error
 
 
-def read_record(path: str | os.PathLike[str], *keys: str) -> dict[str, Any]:
-    """Read a JSON file in which culi_mlip wrote down what a folder holds.
-
-    Parameters
-    ----------
-    path
-        The file.
-    keys
-        What it must have.
-
-    Raises
-    ------
-    CuliError
-        If the file is missing, damaged or something else.
-    """
-    record = read_json(path)
-    missing = [key for key in keys if not isinstance(record, dict) or key not in record]
-    if missing or not isinstance(record, dict):
-        raise CuliError(f"{path} is damaged (it has no {', '.join(missing) or 'keys'}): {_ANEW}")
-    return record
-
-
 def read_arrays(path: str | os.PathLike[str], *names: str) -> dict[str, NDArray[Any]]:
     """Read the arrays of an ``.npz`` file, which must have those that are named.
 
@@ -187,6 +166,21 @@ def read_arrays(path: str | os.PathLike[str], *names: str) -> dict[str, NDArray[
             return {name: arrays[name] for name in {*arrays, *names}}
     except Exception as error:  # zipfile, zlib and numpy raise their own each
         raise CuliError(f"{path} is damaged ({_reason(error)}): {_ANEW}") from error
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits. The file may be larger than the memory.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_frames(path: str | os.PathLike[str], frames: list[Atoms]) -> None:

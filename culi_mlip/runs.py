@@ -4,26 +4,58 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from culi_mlip import __version__
 from culi_mlip.errors import CuliError
-from culi_mlip.files import file_lock, output_errors, write_text
+from culi_mlip.files import file_lock, output_errors, read_text, write_text
+from culi_mlip.records import AnyRecord, Record
 
 _RECORDED_PACKAGES = ("ase", "chgnet", "e3nn", "nequip", "nequip-allegro", "numpy", "torch")
 
 
+class RunRecord(Record):
+    """Content of ``run.yaml``.
+
+    Attributes
+    ----------
+    command
+        What is run in the folder.
+    status
+        "running" until it ends, however that is.
+    started, ended
+        Times, UTC.
+    inputs
+        The fully resolved input, a record of its own.
+    versions
+        Of the packages that matter, by name.
+    hardware
+        Of the machine.
+    reason
+        Why it failed.
+    """
+
+    REMEDY = "choose another --out, or remove the folder to start anew"
+
+    command: str
+    status: Literal["running", "done", "failed"]
+    started: str
+    inputs: dict[str, Any]
+    versions: dict[str, str] = {}
+    hardware: dict[str, Any] = {}
+    reason: str | None = None
+    ended: str | None = None
+
+
 @contextmanager
-def run_folder(
-    path: str | os.PathLike[str], command: str, inputs: Mapping[str, Any]
-) -> Iterator[Path]:
+def run_folder(path: str | os.PathLike[str], command: str, inputs: Record) -> Iterator[Path]:
     """Open a run folder: lock it, write ``run.yaml``, and close that with the outcome.
 
     Parameters
@@ -33,7 +65,7 @@ def run_folder(
     command
         What is run in it.
     inputs
-        The fully resolved input, plain values only.
+        The fully resolved input.
 
     Yields
     ------
@@ -48,25 +80,23 @@ def run_folder(
         If the folder cannot be written.
     """
     with locked(path) as folder:
-        record: dict[str, Any] = {
-            "command": command,
-            "status": "running",
-            "started": _now(),
-            "inputs": dict(inputs),
-            "versions": _versions(),
-            "hardware": {"machine": platform.machine(), "cpus": os.cpu_count()},
-        }
+        record = RunRecord(
+            command=command,
+            status="running",
+            started=_now(),
+            inputs=inputs.plain(),
+            versions=_versions(),
+            hardware={"machine": platform.machine(), "cpus": os.cpu_count()},
+        )
         _write(folder, record)
+        end: dict[str, Any] = {"status": "done"}
         try:
             yield folder
         except BaseException as error:
-            record |= {"status": "failed", "reason": str(error) or type(error).__name__}
+            end = {"status": "failed", "reason": str(error) or type(error).__name__}
             raise
-        else:
-            record["status"] = "done"
         finally:
-            record["ended"] = _now()
-            _write(folder, record)
+            _write(folder, record.model_copy(update={**end, "ended": _now()}))
 
 
 @contextmanager
@@ -96,12 +126,15 @@ def locked(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def is_finished(
     path: str | os.PathLike[str],
-    inputs: Mapping[str, Any],
+    inputs: Record,
     *,
     grows: str = "",
     instead: str = "choose another --out, or remove it to start anew",
 ) -> bool:
     """Say whether a folder holds this very job, and finished.
+
+    Jobs are the same whose inputs have the same identity: a field that was added since, with a
+    default, does not count.
 
     Parameters
     ----------
@@ -119,28 +152,56 @@ def is_finished(
     CuliError
         If the folder holds a job with other inputs, or its record cannot be read.
     """
-    record_file = Path(path) / "run.yaml"
-    if not record_file.is_file():
+    record = read_run(path)
+    if record is None:
         return False
-    try:
-        record = yaml.safe_load(record_file.read_text(encoding="utf-8"))
-        command, status, recorded = record["command"], record["status"], record["inputs"]
-        changed = [k for k in (inputs | recorded) if recorded.get(k) != inputs.get(k)]
-        more = changed == [grows] and inputs[grows] > recorded[grows]
-    except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
-        raise CuliError(
-            f"{record_file} is no record of a run: choose another --out, or remove {path} to start "
-            "anew"
-        ) from error
+    recorded = recorded_inputs(path, type(inputs))
+    assert recorded is not None  # noqa: S101 (there is a record)
+    old, new = recorded.identity(), inputs.identity()
+    changed = [name for name in (new | old) if old.get(name) != new.get(name)]
+    more = changed == [grows] and inputs[grows] > recorded[grows]
     if changed and not more:
         raise CuliError(
-            f"{path} holds another job ({command} with other {', '.join(changed)}): {instead}"
+            f"{path} holds another job ({record.command} with other {', '.join(changed)}): "
+            f"{instead}"
         )
-    return bool(status == "done") and not more
+    return record.status == "done" and not more
 
 
-def _write(folder: Path, record: dict[str, Any]) -> None:
-    write_text(folder / "run.yaml", yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+def read_run(path: str | os.PathLike[str]) -> RunRecord | None:
+    """Return the record of a run folder, if there is one.
+
+    Raises
+    ------
+    CuliError
+        If it cannot be read.
+    """
+    file = Path(path) / "run.yaml"
+    if not file.is_file():
+        return None
+    try:
+        return RunRecord.of(yaml.safe_load(read_text(file)), str(file))
+    except (yaml.YAMLError, ValueError) as error:
+        raise CuliError(
+            f"{file} is no record of a run: choose another --out, or remove {path} to start anew"
+        ) from error
+
+
+def recorded_inputs(path: str | os.PathLike[str], kind: type[AnyRecord]) -> AnyRecord | None:
+    """Return the inputs that the record of a run folder has, if there is one.
+
+    Raises
+    ------
+    CuliError
+        If they cannot be read, such as those of another command.
+    """
+    record = read_run(path)
+    return kind.of(record.inputs, f"{Path(path) / 'run.yaml'}") if record else None
+
+
+def _write(folder: Path, record: RunRecord) -> None:
+    known = {name: value for name, value in record.plain().items() if value is not None}
+    write_text(folder / "run.yaml", yaml.safe_dump(known, sort_keys=False, allow_unicode=True))
 
 
 def _now() -> str:

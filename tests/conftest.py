@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from culi_mlip.configuration import parse
-from culi_mlip.datasets import Recipe, build_dataset
+from culi_mlip.labelling import Recipe, build_dataset
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.models.training import train
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import hashlib
 import os
 import platform
 import re
@@ -16,12 +17,12 @@ from culi_mlip.datasets import Store
 from culi_mlip.errors import CuliError, OutputError, StructureError
 from culi_mlip.files import (
     atomic_path,
+    file_digest,
     file_lock,
     output_errors,
     read_arrays,
     read_frames,
     read_json,
-    read_record,
     read_structures,
     write_frames,
     write_json,
@@ -179,12 +180,6 @@ def test_values_of_numpy_and_paths_are_plain_in_json_and_come_back(tmp_path):
     write_json(path, {"n": np.int64(3), "x": np.array([[1.5, 2.0]]), "p": tmp_path / "q", "é": "é"})
     assert read_json(path) == {"n": 3, "x": [[1.5, 2.0]], "p": str(tmp_path / "q"), "é": "é"}
     assert path.read_text().endswith("}\n")
-    assert read_record(path, "n", "p")["n"] == 3
-    with pytest.raises(CuliError, match=r"a.json is damaged \(it has no y, z\): remove it"):
-        read_record(path, "n", "y", "z")
-    write_json(path, [1])
-    with pytest.raises(CuliError, match=r"it has no keys"):
-        read_record(path)
     with pytest.raises(CuliError, match=r"none.json does not exist: check the path"):
         read_json(tmp_path / "none.json")
 
@@ -256,3 +251,16 @@ def test_a_frame_without_atoms_is_refused_wherever_it_stands(tmp_path):
     write(tmp_path / "a.traj", [bulk("Cu"), Atoms()])
     with pytest.raises(StructureError, match=r"a.traj is empty: .* at least one atom in each"):
         read_frames(tmp_path / "a.traj")
+
+
+def test_the_digest_of_a_file_is_its_sha_256(tmp_path):
+    """The examples of FIPS 180-4, and a file of several blocks."""
+    for content, digest in (
+        (b"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        (b"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+        (long := bytes(range(256)) * 12_289, hashlib.sha256(long).hexdigest()),
+    ):
+        (tmp_path / "file").write_bytes(content)
+        assert file_digest(tmp_path / "file") == digest
+    with pytest.raises(FileNotFoundError):
+        file_digest(tmp_path / "none")

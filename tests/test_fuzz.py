@@ -18,10 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from culi_mlip.cli import main
-from culi_mlip.datasets import Store, load_recipe
+from culi_mlip.datasets import Store
 from culi_mlip.errors import CuliError
 from culi_mlip.files import read_arrays, read_frames
+from culi_mlip.labelling import load_recipe
 from culi_mlip.models.settings import load_settings
+from culi_mlip.records import Record
 from culi_mlip.reference import get_engine
 from culi_mlip.runs import is_finished, run_folder
 from culi_mlip.structures import Entry, bulk, rattled
@@ -57,6 +59,13 @@ def frames(n=2):
         yield atoms
 
 
+class Job(Record):
+    """The inputs of a run folder."""
+
+    seed: int
+    name: str
+
+
 @pytest.fixture(scope="session")
 def samples(tmp_path_factory):
     """A sound file of each format, by name."""
@@ -66,7 +75,7 @@ def samples(tmp_path_factory):
         ase.io.write(folder / name, list(frames()) if several else next(frames()), **options)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(TINY_RECIPE | {"seed": 3}))
     (folder / "settings.yaml").write_text("epochs: 3\nloss: {energy: 1.0, forces: 10.0}\n")
-    with run_folder(folder / "run", "test", {"seed": 1, "name": "a"}):
+    with run_folder(folder / "run", "test", Job(seed=1, name="a")):
         np.savez(folder / "state.npz", positions=np.ones((4, 3)), step=7)
     shutil.move(folder / "run" / "run.yaml", folder)
     store = Store(folder / "store.db")
@@ -143,7 +152,7 @@ READERS = {
     **dict.fromkeys(WRITTEN, finite_frames),
     "recipe.yaml": load_recipe,
     "settings.yaml": lambda path: load_settings(path, {}),
-    "run.yaml": lambda path: is_finished(path.parent, {"seed": 1, "name": "a"}),
+    "run.yaml": lambda path: is_finished(path.parent, Job(seed=1, name="a")),
     "state.npz": lambda path: read_arrays(path, "positions", "step"),
     "store.db": whole_store,
 }

@@ -1,5 +1,6 @@
 """Installation by constraints.txt on each Python that is promised."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -49,6 +50,22 @@ def test_each_requirement_has_one_pin_that_fits(python):
         ):
             (version,) = pinned[canonicalize_name(wanted.name)]
             assert version in wanted.specifier, wanted
+
+
+def test_each_dependency_is_one_that_the_package_imports():
+    """A package that another one brings is that one's to declare."""
+    imported = set()
+    for file in Path(culi_mlip.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.split(".")[0])
+    text = (ROOT / "pyproject.toml").read_text()
+    lists = text[text.index("\ndependencies = [") : text.index("[project.optional-dependencies]")]
+    declared = {Requirement(found).name for found in re.findall(r'"([^"]+)"', lists)}
+    modules = {"nequip-allegro": "allegro", "pyyaml": "yaml"}
+    assert not {name for name in declared if modules.get(name, name) not in imported}
 
 
 @pytest.mark.parametrize(

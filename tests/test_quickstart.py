@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,10 +16,11 @@ import pytest
 import yaml
 from ase import Atoms
 
-from culi_mlip.datasets import load_recipe
 from culi_mlip.errors import CuliError
 from culi_mlip.files import write_frames
+from culi_mlip.labelling import load_recipe
 from culi_mlip.models.evaluation import Errors, Evaluation
+from culi_mlip.models.files import Validation
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.workflows import workflow
 
@@ -50,7 +52,7 @@ def test_page_is_self_contained_and_complete(quickstart):
     for word in ("stand-in for DFT", "Allegro+QDI", "meV/atom/ps", "What next", "adlayer-md"):
         assert word in page
     assert "The split is by parent: an ideal structure and all that was made from it" in page
-    assert f"{1000 * result.errors['force_mae']:.1f} meV/Å" in page
+    assert f"{1000 * result.errors.force_mae:.1f} meV/Å" in page
     assert {p.stem for p in (out / "figures").glob("*.png")} >= {"parity", "snapshots"}
 
 
@@ -69,7 +71,7 @@ def test_folder_can_be_moved_and_continued(quickstart, tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.copytree(out, moved)
     again = run(moved, quick=True, say=lambda text: None, step=lambda name: lambda d, t: None)
-    assert again.errors == pytest.approx(result.errors)
+    assert asdict(again.errors) == pytest.approx(asdict(result.errors))
     assert (moved / "md/nve/log.csv").read_bytes() == (out / "md/nve/log.csv").read_bytes()
 
 
@@ -93,8 +95,11 @@ def test_ase_example_of_the_readme_runs(quickstart, capsys):
     assert float(capsys.readouterr().out.split()[-1]) < 0
 
 
-CARD = {"frames": {"train": 5, "val": 2, "test": 1}, "split_missed": ["No Li in test."],
-        "reference_energies": {"Cu": -3.1234, "Li": -1.5}}  # fmt: skip
+CARD = SimpleNamespace(
+    frames={"train": 5, "val": 2, "test": 1},
+    split_missed=["No Li in test."],
+    reference_energies={"Cu": -3.1234, "Li": -1.5},
+)
 
 
 @pytest.fixture(params=[True, False], ids=["quick", "whole"])
@@ -119,11 +124,12 @@ def asked(request, tmp_path, monkeypatch):
         files = {name: out / f"{name}.extxyz" for name in ("trajectory", "final")}
         return SimpleNamespace(log=log, **files)
 
-    validation = {"force_mae": 0.0321, "energy_mae_per_atom": 0.0045}
+    validation = Validation(force_mae=0.0321, energy_mae_per_atom=0.0045, stress_mae=None)
+    trained = SimpleNamespace(metadata=SimpleNamespace(validation=validation))
     rows = [Errors("a", 1, 9, 9, 9, 9, 9), Errors("all", 1, 0.0067, 9, 0.0089, 9, 9)]
     pairs = [np.full((2, 2), value) for value in (1.0, 2.0, 3.0)]
-    replace("datasets", "build_dataset", SimpleNamespace(card=CARD))
-    replace("models.training", "train", SimpleNamespace(metadata={"validation": validation}))
+    replace("labelling", "build_dataset", SimpleNamespace(card=CARD))
+    replace("models.training", "train", trained)
     replace("models.training", "learning_curve", lambda folder: [{"of": folder.name}])
     replace("calculator", "HybridAllegro", "the model")
     replace("datasets.frames", "training_frames", ["frames"])
@@ -173,7 +179,7 @@ def test_numbers_of_the_steps_are_where_the_page_looks_for_them(asked):
     assert curve == [{"of": "run"}]
     saved = np.load(root / "evaluation/pairs.npz")
     assert [saved[key][0, 0] for key in ("energies", "forces", "stresses")] == [1, 2, 3]
-    errors = json.loads((root / "evaluation/errors.json").read_text())
+    errors = json.loads((root / "evaluation/errors.json").read_text())["errors"]
     assert [(row["kind"], row["force_mae"]) for row in errors] == [("a", 9), ("all", 0.0089)]
     summary = json.loads((root / "md/summary.json").read_text())
     length = 0.1 if asked.quick else 1.0
@@ -185,7 +191,7 @@ def test_numbers_of_the_steps_are_where_the_page_looks_for_them(asked):
         profile = summary["heights"][symbol]
         peak = profile["height"][int(np.argmax(profile["density"]))]
         assert peak == pytest.approx(z, abs=0.06)
-    assert (result.page, result.errors["force_mae"]) == (root / "report.html", 0.0089)
+    assert (result.page, result.errors.force_mae) == (root / "report.html", 0.0089)
     for words in (
         "Frames: 5 train, 2 val, 1 test. Reference energies (eV/atom): Cu -3.123, Li -1.500.",
         "    No Li in test.",

@@ -12,7 +12,22 @@ import yaml
 
 from culi_mlip.errors import CuliError, OutputError
 from culi_mlip.files import atomic_path, write_json
+from culi_mlip.records import Record
 from culi_mlip.runs import is_finished, locked, run_folder
+
+
+class Job(Record):
+    seed: int = 0
+    names: list[str] = []
+    time: float = 0.0
+
+
+class Letters(Record):
+    a: int = 0
+    b: int = 0
+    c: int = 0
+    d: int = 0
+    é: int = 0  # noqa: PLC2401
 
 
 def record(folder):
@@ -20,32 +35,32 @@ def record(folder):
 
 
 def test_record_is_written_before_the_work_and_closed_with_the_outcome(tmp_path):
-    inputs = {"seed": 3, "names": ["a", "b"]}
+    inputs = Job(seed=3, names=["a", "b"])
     with run_folder(tmp_path / "job", "test", inputs) as folder:
         assert record(folder)["status"] == "running"
         assert not is_finished(folder, inputs)
     assert record(folder)["status"] == "done"
-    assert record(folder)["inputs"] == inputs
+    assert record(folder)["inputs"] == {"seed": 3, "names": ["a", "b"], "time": 0.0}
     assert record(folder)["versions"]["culi-mlip"]
     assert is_finished(folder, inputs)
     with pytest.raises(CuliError, match="another job .*seed"):
-        is_finished(folder, inputs | {"seed": 4})
+        is_finished(folder, Job(seed=4, names=["a", "b"]))
 
 
 def test_failure_is_recorded_with_its_reason(tmp_path):
-    with pytest.raises(ValueError, match="no luck"), run_folder(tmp_path, "test", {}):
+    with pytest.raises(ValueError, match="no luck"), run_folder(tmp_path, "test", Job()):
         raise ValueError("no luck")
     assert record(tmp_path)["status"] == "failed"
     assert record(tmp_path)["reason"] == "no luck"
-    assert not is_finished(tmp_path, {})
+    assert not is_finished(tmp_path, Job())
 
 
 def test_job_that_may_grow_goes_on_and_does_not_shrink(tmp_path):
-    with run_folder(tmp_path, "test", {"time": 2.0, "seed": 1}):
+    with run_folder(tmp_path, "test", Job(time=2, seed=1)):
         pass
-    assert is_finished(tmp_path, {"time": 2.0, "seed": 1}, grows="time")
-    assert not is_finished(tmp_path, {"time": 3.0, "seed": 1}, grows="time")
-    for other in ({"time": 1.0, "seed": 1}, {"time": 3.0, "seed": 2}):
+    assert is_finished(tmp_path, Job(time=2, seed=1), grows="time")
+    assert not is_finished(tmp_path, Job(time=3, seed=1), grows="time")
+    for other in (Job(time=1, seed=1), Job(time=3, seed=2)):
         with pytest.raises(CuliError, match="another job .*do that"):
             is_finished(tmp_path, other, grows="time", instead="do that")
 
@@ -55,16 +70,16 @@ def test_job_that_may_grow_goes_on_and_does_not_shrink(tmp_path):
 )
 def test_record_that_is_none_is_named(tmp_path, text):
     (tmp_path / "run.yaml").write_text(text)
-    with pytest.raises(CuliError, match="run.yaml is no record of a run"):
-        is_finished(tmp_path, {})
+    with pytest.raises(CuliError, match=r"run\.yaml is .*choose another --out, or remove"):
+        is_finished(tmp_path, Job())
 
 
 def test_second_process_is_refused_while_the_first_works(tmp_path):
     code = (
-        "import sys\nfrom culi_mlip.runs import run_folder\n"
-        "with run_folder(sys.argv[1], 'test', {}):\n    pass"
+        "import sys\nfrom culi_mlip.records import Record\nfrom culi_mlip.runs import run_folder\n"
+        "with run_folder(sys.argv[1], 'test', Record()):\n    pass"
     )
-    with run_folder(tmp_path, "test", {}):
+    with run_folder(tmp_path, "test", Job()):
         other = subprocess.run(
             [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False
         )
@@ -90,7 +105,7 @@ def test_forbidden_folder_is_named(tmp_path):
 
 def test_a_record_says_what_ran_when_where_and_with_what(tmp_path):
     before = datetime.now(timezone.utc).replace(microsecond=0)
-    with run_folder(tmp_path, "a command", {"é": 1, "b": 2}):
+    with run_folder(tmp_path, "a command", Letters(é=1, b=2)):
         begun = record(tmp_path)
         assert "ended" not in begun
     found = record(tmp_path)
@@ -109,10 +124,10 @@ def test_a_record_says_what_ran_when_where_and_with_what(tmp_path):
 
 
 def test_a_run_that_is_begun_again_is_running_and_an_error_without_words_has_its_name(tmp_path):
-    with pytest.raises(KeyboardInterrupt), run_folder(tmp_path, "test", {}):
+    with pytest.raises(KeyboardInterrupt), run_folder(tmp_path, "test", Job()):
         raise KeyboardInterrupt
     assert record(tmp_path)["reason"] == "KeyboardInterrupt"
-    with run_folder(tmp_path, "test", {}):
+    with run_folder(tmp_path, "test", Job()):
         assert record(tmp_path)["status"] == "running"
         assert "reason" not in record(tmp_path)
     (tmp_path / "file").touch()
@@ -121,9 +136,9 @@ def test_a_run_that_is_begun_again_is_running_and_an_error_without_words_has_its
 
 
 def test_another_job_is_named_by_all_that_differs(tmp_path):
-    assert not is_finished(tmp_path / "new", {"a": 1})
-    with run_folder(tmp_path, "md", {"a": 1, "b": 2, "c": 3}):
+    assert not is_finished(tmp_path / "new", Letters(a=1))
+    with run_folder(tmp_path, "md", Letters(a=1, b=2, c=3)):
         pass
-    words = r"holds another job \(md with other d, a, b\): choose another --out"
+    words = r"holds another job \(md with other a, d, b\): choose another --out"
     with pytest.raises(CuliError, match=words):
-        is_finished(tmp_path, {"d": 4, "a": 7, "c": 3})
+        is_finished(tmp_path, Letters(d=4, a=7, c=3))

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from culi_mlip.optimize.recipe import Measurement
-from culi_mlip.optimize.worker import places_of
+from culi_mlip.tuning.recipe import Measurement
+from culi_mlip.tuning.worker import places_of
 from tests.accounts import second_account
 
 CLAIM = """
 import os, sys
 from culi_mlip.errors import CuliError
-from culi_mlip.optimize.recipe import Measurement
-from culi_mlip.optimize.worker import places_of
+from culi_mlip.tuning.recipe import Measurement
+from culi_mlip.tuning.worker import places_of
 os.sched_getaffinity = lambda _: {0, 1, 2}
 for n in (3, 1):
     try:

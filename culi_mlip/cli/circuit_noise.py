@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from culi_mlip.cli.options import label_keys
+from culi_mlip.cli import options
 
 if TYPE_CHECKING:
     from culi_mlip.datasets.frames import LabelKeys
+    from culi_mlip.models.noise import NoiseStudy
 
 
 @click.command("noise")
-@click.argument("model", type=click.Path(path_type=Path), default=Path("run"))
-@click.argument("frames", type=click.Path(path_type=Path), default=Path("data/test.extxyz"))
+@options.trained_model
+@options.test_frames
 @click.option(
     "--shots",
     type=click.IntRange(1),
@@ -34,26 +35,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Probability that a qubit is depolarised after each gate on it.",
 )
-@click.option(
-    "--max-frames",
-    type=click.IntRange(1),
-    default=5,
-    show_default=True,
-    help="Frames to evaluate, evenly spaced in the file.",
-)
-@click.option(
-    "--repeats",
-    type=click.IntRange(1),
-    default=3,
-    show_default=True,
-    help="Measurements of each frame with shots.",
-)
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the measurements."
-)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("circuit"),
-              show_default=True, help="Folder of the figure and the JSON file.")  # fmt: skip
-@label_keys
+@options.count("--max-frames", "Frames to evaluate, evenly spaced in the file.", 5)
+@options.count("--repeats", "Measurements of each frame with shots.", 3)
+@options.seed("the measurements")
+@options.figures_out
+@options.label_keys
 def noise(
     model: Path,
     frames: Path,
@@ -75,73 +61,51 @@ def noise(
     Example:
       culi-mlip circuit noise run/ data/test.extxyz --shots 1000 --shots 10000
     """
-    from dataclasses import asdict
-
     from culi_mlip.calculator import HybridAllegro
     from culi_mlip.cli import console
     from culi_mlip.datasets.frames import training_frames
-    from culi_mlip.errors import DatasetError
-    from culi_mlip.models.evaluation import evaluate
-    from culi_mlip.models.noise import circuit_of, noise_errors, power_law
+    from culi_mlip.models.noise import noise_study
     from culi_mlip.report.circuits import noise_figure
 
     labelled = training_frames(frames, keys)
-    chosen = labelled[:: -(-len(labelled) // max_frames)]
-    calculator = HybridAllegro(model, device="cpu")
-    own = evaluate(chosen, calculator).errors[-1]
-    if own.force_mae is None:
-        raise DatasetError(f"{frames} has no forces, beside which noise is judged: label them")
     with console.steps() as step:
-        rows = noise_errors(
-            chosen,
-            calculator,
+        study = noise_study(
+            labelled,
+            HybridAllegro(model, device="cpu"),
+            most=max_frames,
             shots=shots,
             depolarising=depolarising,
             repeats=repeats,
             seed=seed,
             progress=step("Measuring"),
         )
-    by_shots = [row for row in rows if row.shots]
-    by_noise = [row for row in rows if not row.shots]
-    laws = {
-        f"{kind}_by_{name}": power_law(
-            [getattr(row, name) for row in part], [getattr(row, f"{kind}_mae") for row in part]
+    figure = noise_figure(study.rows, study.laws, study.own)
+    values = {"model": str(model), **study.values}
+    console.write_results(out, "noise", study.circuit, figure, values)
+    _print(study)
+
+
+def _print(study: NoiseStudy) -> None:
+    from culi_mlip.cli import console
+
+    own = study.own
+    assert own.force_mae is not None  # noqa: S101 (noise_study looked)
+    errors = [
+        (
+            f"{row.shots:,} shots" if row.shots else f"depolarising, p = {row.depolarising:g}",
+            row.force_mae,
+            row.energy_mae,
         )
-        for name, part in (("shots", by_shots), ("depolarising", by_noise))
-        for kind in ("energy", "force")
-    }
-    values = {
-        "model": str(model),
-        "frames": len(chosen),
-        "rows": [asdict(row) for row in rows],
-        "laws": {name: asdict(law) for name, law in laws.items() if law},
-        "model_energy_mae": own.energy_mae,
-        "model_force_mae": own.force_mae,
-    }
-    console.write_results(
-        out, "noise", circuit_of(calculator), noise_figure(rows, laws, own), values
-    )
+        for row in study.rows
+    ]
+    name = f"the model's own error, {study.n_frames} frames"
+    errors.append((name, own.force_mae, own.energy_mae))
     console.table(
         ["noise", "force (meV/Å)", "energy (meV/atom)"],
-        [
-            [
-                f"{row.shots:,} shots" if row.shots else f"depolarising, p = {row.depolarising:g}",
-                f"{1000 * row.force_mae:.2f}",
-                f"{1000 * row.energy_mae:.3f}",
-            ]
-            for row in rows
-        ]
-        + [
-            [
-                f"the model's own error, {len(chosen)} frames",
-                f"{1000 * own.force_mae:.2f}",
-                f"{1000 * own.energy_mae:.3f}",
-            ]
-        ],
+        [[name, f"{1000 * force:.2f}", f"{1000 * energy:.3f}"] for name, force, energy in errors],
     )
     for name, unit in (("shots", "shots"), ("depolarising", "p")):
-        law = laws[f"force_by_{name}"]
-        if law:
+        if law := study.laws[f"force_by_{name}"]:
             console.out.print(
                 f"Force error = {1000 * law.prefactor:.3g} meV/Å · {unit}^{law.exponent:.2f}; "
                 f"as large as the model's own at {unit} = {law.where(own.force_mae):.2g}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,12 +14,14 @@ from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as Bars
 from rich.table import Table
+
+from culi_mlip.progress import Progress, Step
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +39,7 @@ err = Console(stderr=True, **_PLAIN)
 
 
 @contextmanager
-def steps() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+def steps() -> Iterator[Step]:
     """Give a function that starts a progress bar by name and returns what advances it.
 
     Where standard error is no terminal, a line a step every 15 seconds replaces the bars.
@@ -53,9 +55,9 @@ def steps() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err) as bars:
+    with Bars(*columns, console=err) as bars:
 
-        def step(name: str) -> Callable[[int, int], None]:
+        def step(name: str) -> Progress:
             task = bars.add_task(name, total=None)
 
             def advance(done: int, total: int) -> None:
@@ -96,7 +98,15 @@ def write_results(
     out.print(f"Written: {folder / name}.png and {name}.json")
 
 
-def _log_step(name: str) -> Callable[[int, int], None]:
+def compare_with_paper(circuit: Circuit, title: str, rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of our numbers, and beside the paper's circuit the paper's."""
+    from culi_mlip.quantum import Circuit
+
+    columns = 3 if circuit == Circuit() else 2
+    table([title, "ours", "paper"][:columns], [row[:columns] for row in rows])
+
+
+def _log_step(name: str) -> Progress:
     started = last = time.monotonic()
     reported = 0
 

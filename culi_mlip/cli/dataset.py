@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from culi_mlip.cli.options import label_keys
+from culi_mlip.cli import options
 
 if TYPE_CHECKING:
     from culi_mlip.datasets.frames import LabelKeys
-
-DATA = click.argument("data", type=click.Path(path_type=Path), default=Path("data"))
-DIGEST = click.option("--engine-digest", metavar="DIGEST",
-                      help="Take the labels of this engine and settings only.")  # fmt: skip
-MIXED = click.option("--mixed", is_flag=True, help="Mix labels of several engines or settings.")
 
 
 @click.group("dataset")
@@ -33,7 +28,7 @@ def command() -> None:
 
 
 @command.command("status")
-@DATA
+@options.data
 @click.option("--check", is_flag=True, help="Read every row and look for what is wrong.")
 def status(data: Path, check: bool) -> None:
     """Count the structures of DATA by kind and state; say why some failed."""
@@ -50,10 +45,8 @@ def status(data: Path, check: bool) -> None:
     totals = [str(sum(n[state] for n in counts.values())) for state in STATES]
     console.table(["kind", *STATES], [*rows, ["all", *totals]])
     for digest, number in store.digests().items():
-        described = store.engines[digest]
-        name = described["name"]
-        if name == "imported":
-            name = f"{described['settings']['code']} (imported)"
+        source = store.engines[digest]
+        name = f"{source.title} (imported)" if source.name == "imported" else source.name
         console.out.print(f"{number} labels of {name}, settings {digest}", markup=False)
     for host, number in store.hosts().items():
         console.out.print(f"{number} labels made on {host}")
@@ -69,44 +62,31 @@ def status(data: Path, check: bool) -> None:
 
 
 @command.command("audit")
-@click.argument("source", type=click.Path(path_type=Path), default=Path("data"))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("audit"),
-    show_default=True,
-    help="Folder of the report.",
-)
-@label_keys
-def audit_command(source: Path, out: Path, keys: LabelKeys) -> None:
+@options.source
+@options.out("Folder of the report.", "audit")
+@options.settings("thresholds.  [default: those of the dataset's recipe]")
+@options.label_keys
+def audit_command(source: Path, out: Path, settings: Path | None, keys: LabelKeys) -> None:
     """Look for frames that should not be trained on, in a dataset or in a structure file.
 
     The folder gets audit.html (histograms by kind, and a picture of each frame that is unfit) and
-    audit.csv, a row a frame.
+    audit.csv, a row a frame. --settings takes max_force (eV/Å), min_bond (in sums of covalent
+    radii) and energy_spreads (robust spreads of the energy per atom).
 
     \b
     Example:
       culi-mlip dataset audit data/
       culi-mlip dataset audit frames.xyz --energy-key REF_energy --forces-key REF_forces
     """
-    from collections.abc import Iterable
-
-    from ase import Atoms
-
     from culi_mlip.cli import console
-    from culi_mlip.datasets import audit, open_store
-    from culi_mlip.datasets.frames import labelled_frames, unread_labels
-    from culi_mlip.report.audit import write_audit
+    from culi_mlip.configuration import parse, read_yaml
+    from culi_mlip.datasets import AuditSettings
+    from culi_mlip.report.audit import report_audit
 
-    read = [] if source.is_dir() else labelled_frames(source, keys)
-
-    def frames() -> Iterable[Atoms]:
-        return open_store(source).frames() if source.is_dir() else read
-
-    found = audit(frames())
-    if hint := unread_labels(read, keys):
-        found.notes.append(f"{source}: {hint}.")
-    page = write_audit(found, frames(), out)
+    thresholds = None
+    if settings:
+        thresholds = parse(AuditSettings, read_yaml(settings), f"settings {settings}")
+    found, page = report_audit(source, out, settings=thresholds, keys=keys)
     console.table(
         ["", "frames"],
         [["fit", str(len(found.kept))], *([r, str(n)] for r, n in found.reasons.items())],
@@ -117,7 +97,7 @@ def audit_command(source: Path, out: Path, keys: LabelKeys) -> None:
 
 
 @command.command("split")
-@DATA
+@options.data
 @click.option("--val", type=float, default=0.1, show_default=True, help="Share of validation.")
 @click.option("--test", type=float, default=0.1, show_default=True, help="Share of test.")
 @click.option(
@@ -127,9 +107,9 @@ def audit_command(source: Path, out: Path, keys: LabelKeys) -> None:
     show_default=True,
     help="What is kept whole.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the split.")
-@DIGEST
-@MIXED
+@options.seed("the split")
+@options.engine_digest
+@options.mixed
 def split_command(
     data: Path,
     val: float,
@@ -138,7 +118,7 @@ def split_command(
     seed: int,
     engine_digest: str | None,
     mixed: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Split the labelled frames of DATA anew; show what a random split would hide.
 
     Writes train, val and test.extxyz and the dataset card; a later build-dataset keeps this
@@ -149,50 +129,36 @@ def split_command(
     """
     from culi_mlip.cli import console
     from culi_mlip.configuration import parse
-    from culi_mlip.datasets import export_parts, leakage, open_store
-    from culi_mlip.datasets.export import frame_groups, parts_of
-    from culi_mlip.datasets.recipe import Split
+    from culi_mlip.datasets import export_parts
+    from culi_mlip.datasets.leakage import leakage_by_split
+    from culi_mlip.datasets.split import Split
     from culi_mlip.runs import locked
 
     split = parse(Split, {"val": val, "test": test, "by": by}, "split")
-    store = open_store(data)
     with locked(data):
         built = export_parts(
             data, split=split, seed=seed, engine_digest=engine_digest, mixed=mixed, chosen=True
         )
-    kept = parts_of(data)
-    groupings = {}
-    for way in ("trajectory", "parent"):
-        groups, _, uids = frame_groups(store, way, engine_digest)
-        groupings[way] = [g for g, uid in zip(groups, uids, strict=True) if uid in kept]
-    fit = (atoms for atoms in store.frames(engine_digest) if atoms.info["uid"] in kept)
-    errors = leakage(fit, groupings, seed=seed)
+    names = {"frame": "frame (random)"}
     console.table(
         ["split by", "groups", "energy error (meV/atom)"],
         [
-            ["frame (random)", str(len(groupings["parent"])), f"{1000 * errors['random']:.2f}"],
-            *(
-                [way, str(len(set(groups))), f"{1000 * errors[way]:.2f}"]
-                for way, groups in groupings.items()
-            ),
+            [names.get(row.by, row.by), str(row.n_groups), f"{1000 * row.error:.2f}"]
+            for row in leakage_by_split(data, engine_digest=engine_digest, seed=seed)
         ],
     )
-    for sentence in built.card["split_missed"]:
+    for sentence in built.card.split_missed:
         console.out.print(sentence, markup=False)
-    frames = built.card["frames"]
+    frames = built.card.frames
     console.out.print(", ".join(f"{n} {part}" for part, n in frames.items()) + f" frames: {data}")
 
 
 @command.command("export")
-@DATA
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Extended XYZ file.  [default: DATA/all.extxyz]"
-)
-@DIGEST
-@MIXED
-def export_command(
-    data: Path, out: Path | None, engine_digest: str | None, mixed: bool
-) -> None:  # fmt: skip
+@options.data
+@options.out("Extended XYZ file.  [default: DATA/all.extxyz]")
+@options.engine_digest
+@options.mixed
+def export_command(data: Path, out: Path | None, engine_digest: str | None, mixed: bool) -> None:
     """Write all labelled frames of DATA to one extended XYZ file, as they are."""
     from culi_mlip.cli import console
     from culi_mlip.datasets import export_frames
@@ -203,7 +169,7 @@ def export_command(
 
 
 @command.command("card")
-@DATA
+@options.data
 def card_command(data: Path) -> None:
     """Print the dataset card of DATA, in Markdown; card.json is for machines."""
     from culi_mlip.errors import DatasetError

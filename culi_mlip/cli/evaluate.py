@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from culi_mlip.cli import options
-from culi_mlip.cli.options import label_keys
 
 if TYPE_CHECKING:
     from culi_mlip.datasets.frames import LabelKeys
 
 
 @click.command("evaluate")
-@click.argument("model", type=click.Path(path_type=Path), default=Path("run"))
-@click.argument("frames", type=click.Path(path_type=Path), default=Path("data/test.extxyz"))
-@click.option("--out", type=click.Path(path_type=Path), help="JSON file for the errors.")
+@options.trained_model
+@options.test_frames
+@options.out("JSON file for the errors.")
 @options.device
-@label_keys
+@options.label_keys
 def command(
     model: Path, frames: Path, out: Path | None, device: str | None, keys: LabelKeys
 ) -> None:
@@ -30,15 +29,12 @@ def command(
       culi-mlip evaluate run/ data/test.extxyz
       culi-mlip evaluate run/ others.xyz --energy-key REF_energy --forces-key REF_forces
     """
-    from dataclasses import asdict
-
     from ase import units
 
     from culi_mlip.calculator import HybridAllegro
     from culi_mlip.cli import console
     from culi_mlip.datasets.frames import training_frames
-    from culi_mlip.files import write_json
-    from culi_mlip.models.evaluation import evaluate
+    from culi_mlip.models.evaluation import ErrorsRecord, evaluate
 
     labelled = training_frames(frames, keys)
     calculator = HybridAllegro(model, device=device)
@@ -58,4 +54,4 @@ def command(
         ],
     )
     if out:
-        write_json(out, [asdict(row) for row in result.errors])
+        ErrorsRecord(errors=result.errors).write(out)

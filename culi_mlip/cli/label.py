@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from culi_mlip.cli.options import label_keys
+from culi_mlip.cli import options
 
 if TYPE_CHECKING:
-    from culi_mlip.datasets import Imported
     from culi_mlip.datasets.frames import LabelKeys
+    from culi_mlip.labelling import Imported
     from culi_mlip.reference import Engine
 
 
@@ -26,7 +26,7 @@ def command() -> None:
 
 
 @command.command("add")
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=options.PATH)
 @click.option(
     "--vasprun",
     "outputs",
@@ -46,8 +46,7 @@ def command() -> None:
     multiple=True,
     help="Labelled frames instead: extended XYZ, ASE database; may be given again.",
 )
-@click.option("--engine", metavar="NAME",
-              help="Who labelled the frames: an engine, or any other code.")  # fmt: skip
+@options.engine("Who labelled the frames: an engine, or any other code.")
 @click.option("--dft/--no-dft", "is_dft", default=None,
               help="Whether another code's labels may be called DFT.")  # fmt: skip
 @click.option(
@@ -56,12 +55,8 @@ def command() -> None:
     is_flag=True,
     help="The frames of each file are one trajectory, which splits keep whole.",
 )
-@label_keys
-@click.option(
-    "--settings",
-    type=click.Path(path_type=Path),
-    help="YAML of the settings that labels are of.  [default for VASP's outputs: the paper's]",
-)
+@options.label_keys
+@options.settings("the settings that labels are of.  [default for VASP's outputs: the paper's]")
 @click.option("--kind", default="imported", show_default=True,
               help="Kind of the structures that are added.")  # fmt: skip
 def add(
@@ -91,8 +86,8 @@ def add(
     """
     from culi_mlip.cli import console
     from culi_mlip.configuration import parse, read_yaml
-    from culi_mlip.datasets import import_frames, import_vasp
     from culi_mlip.errors import LabelError
+    from culi_mlip.labelling import import_frames, import_vasp
     from culi_mlip.reference import VaspSettings
 
     if bool(outputs) == bool(files):

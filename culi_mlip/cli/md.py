@@ -10,14 +10,8 @@ from culi_mlip.cli import options
 
 
 @click.command("md")
-@click.argument("structure", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    default=Path("run"),
-    show_default=True,
-    help="Run folder, checkpoint, packaged or compiled model.",
-)
+@options.structure
+@options.model
 @click.option("--temperature", type=float, default=300.0, show_default=True, help="In K.")
 @click.option(
     "--initial-temperature",
@@ -32,7 +26,7 @@ from culi_mlip.cli import options
     help="Length in ps; a finished run goes on to a longer one.",
 )
 @click.option("--ensemble", type=click.Choice(["nvt", "nve"]), default="nvt", show_default=True)
-@click.option("--timestep", type=float, default=2.0, show_default=True, help="In fs.")
+@options.timestep
 @click.option(
     "--stride",
     type=int,
@@ -40,16 +34,8 @@ from culi_mlip.cli import options
     show_default=True,
     help="Steps between frames, log lines and points to continue from.",
 )
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of velocities and thermostat."
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("md"),
-    show_default=True,
-    help="The run folder.",
-)
+@options.seed("velocities and thermostat")
+@options.out("The run folder.", "md")
 @options.device
 def command(
     structure: Path | None,
@@ -84,14 +70,10 @@ def command(
     from culi_mlip.files import read_frames
     from culi_mlip.models.files import model_digest
     from culi_mlip.process import keep_freed_memory
-    from culi_mlip.structures import li_on_cu, slab
+    from culi_mlip.quickstart import half_monolayer
 
     keep_freed_memory()
-    if structure is None:
-        base = slab("Cu", (1, 0, 0), thickness=5, vacuum=10, free_layers=None)
-        atoms = li_on_cu(base, 0.5, seed=0, repeat=(4, 4, 1))
-    else:
-        atoms = read_frames(structure)[-1]
+    atoms = read_frames(structure)[-1] if structure else half_monolayer()
     with console.steps() as step:
         result = run_md(
             atoms,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from culi_mlip.cli import options
+
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
@@ -14,33 +16,17 @@ if TYPE_CHECKING:
 
 
 @click.command("melt-quench")
-@click.argument("structure", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--engine",
-    default="chgnet",
-    show_default=True,
-    help="A reference engine by name, or the folder or file of a model.",
-)
-@click.option(
-    "--settings",
-    type=click.Path(path_type=Path),
-    help="YAML of the engine's settings.  [default: the paper's, where it has some]",
-)
+@options.structure
+@options.engine("A reference engine by name, or the folder or file of a model.", "chgnet")
+@options.settings("the engine's settings.  [default: the paper's, where it has some]")
 @click.option("--hold", type=float, default=600.0, show_default=True, help="Of the melt, in K.")
 @click.option("--hold-time", type=float, default=1.0, show_default=True, help="In ps.")
 @click.option("--to", type=float, default=10.0, show_default=True, help="At the end, in K.")
 @click.option("--rate", type=float, default=250.0, show_default=True, help="In K/ps.")
-@click.option("--timestep", type=float, default=2.0, show_default=True, help="In fs.")
-@click.option(
-    "--frames",
-    type=click.IntRange(1),
-    default=50,
-    show_default=True,
-    help="Decorrelated frames to choose.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the velocities.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("melt-quench"),
-              show_default=True, help="The run folder.")  # fmt: skip
+@options.timestep
+@options.count("--frames", "Decorrelated frames to choose.", 50)
+@options.seed("the velocities")
+@options.out("The run folder.", "melt-quench")
 def command(
     structure: Path | None,
     engine: str,

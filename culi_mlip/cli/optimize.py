@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from culi_mlip.cli import options
-from culi_mlip.cli.options import label_keys
 
 if TYPE_CHECKING:
     from culi_mlip.datasets.frames import LabelKeys
@@ -29,7 +28,7 @@ def command() -> None:
 
 
 @command.command("run")
-@click.argument("data", type=click.Path(path_type=Path), default=Path("data"))
+@options.data
 @click.option(
     "--variant",
     type=click.Choice(["allegro", "mlp", "qdi"]),
@@ -37,32 +36,16 @@ def command() -> None:
     show_default=True,
     help="Whose recipe, with the paper's hyperparameters.",
 )
-@click.option(
-    "--recipe",
-    type=click.Path(path_type=Path),
-    help="YAML file with settings and search space of your own.",
-)
-@click.option(
-    "--trials",
-    type=click.IntRange(1),
-    default=100,
-    show_default=True,
-    help="Trainings in all, of all who share the storage.",
-)
-@click.option("--workers", type=int, default=1, show_default=True, help="Trainings at once here.")
-@click.option("--epochs", type=click.IntRange(1), help="Epochs a training.  [default: recipe's]")
+@options.path("--recipe", "YAML file with settings and search space of your own.")
+@options.count("--trials", "Trainings in all, of all who share the storage.", 100)
+@options.count("--workers", "Trainings at once here.", 1)
+@options.count("--epochs", "Epochs a training.  [default: recipe's]")
 @click.option(
     "--storage", help="Optuna's, such as postgresql://user@host/db.  [default: study.db in --out]"
 )
 @click.option("--study", "name", help="Name in the storage.  [default: the variant's]")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("hpo"),
-    show_default=True,
-    help="Folder of the trials and the report.",
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the search.")
+@options.out("Folder of the trials and the report.", "hpo")
+@options.seed("the search")
 @options.device
 @click.option(
     "--compile/--no-compile",
@@ -71,13 +54,7 @@ def command() -> None:
     show_default=True,
     help="Time models compiled by nequip-compile.",
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Threads of a training and its timing.",
-)
+@options.count("--threads", "Threads of a training and its timing.", 1)
 @click.option("--time-limit", type=float, help="Longest trial in minutes; longer ones fail.")
 @click.option("--memory-limit", type=float, help="Most memory of a trial in GB.")
 @click.option("--max-parameters", type=float, help="Constraint: weights of the model.")
@@ -85,7 +62,7 @@ def command() -> None:
 @click.option("--max-drift", type=float, help="Constraint: NVE drift in meV/atom/ps.")
 @click.option("--pruner", type=click.Choice(["none", "median", "hyperband"]), default="none",
               show_default=True, help="Stop unpromising trainings early.")  # fmt: skip
-@label_keys
+@options.label_keys
 def run(
     data: Path,
     variant: str,
@@ -116,8 +93,8 @@ def run(
     """
     from culi_mlip.cli import console
     from culi_mlip.configuration import parse
-    from culi_mlip.optimize.recipe import Measurement, load_recipe
-    from culi_mlip.optimize.tuning import tune
+    from culi_mlip.tuning.recipe import Measurement, load_recipe
+    from culi_mlip.tuning.tune import tune
     from culi_mlip.workflows import workflow
 
     measurement["compile"] = measurement.pop("compile_")
@@ -143,9 +120,8 @@ def run(
 
 
 @command.command("report")
-@click.argument("folders", type=click.Path(path_type=Path), nargs=-1)
-@click.option("--out", type=click.Path(path_type=Path),
-              help="Folder of the report.  [default: the first of FOLDERS]")  # fmt: skip
+@click.argument("folders", type=options.PATH, nargs=-1)
+@options.out("Folder of the report.  [default: the first of FOLDERS]")
 def report(folders: tuple[Path, ...], out: Path | None) -> None:
     """Write the report of one tuning, or of several side by side; FOLDERS defaults to hpo/.
 
@@ -163,8 +139,8 @@ def report(folders: tuple[Path, ...], out: Path | None) -> None:
 
 def _report(folders: list[Path], out: Path) -> None:
     from culi_mlip.cli import console
-    from culi_mlip.optimize.tuning import load_tuning, retime
     from culi_mlip.report.tuning import front_table, write_report
+    from culi_mlip.tuning.tune import load_tuning, retime
 
     tunings = [load_tuning(folder) for folder in folders]
     timings = []

@@ -46,12 +46,13 @@ _HEADINGS = {  # the paper's, over our settings
     "layers": ("num_layers",),
     "edge": ("readout_width",),
     "final": ("further_mlp_widths", "output_mlp_width"),
-    "depth": ("qdi_depth",),
-    "features": ("readout_features",),
+    "depth": ("circuit.depth",),
+    "features": ("circuit.n_features",),
     "epochs": ("epochs",),
 }
 
 
 def _cell(settings: Mapping[str, Any], keys: tuple[str, ...]) -> str:
-    value = next((settings[key] for key in keys if key in settings), "–")
+    nested = {f"circuit.{key}": value for key, value in settings.get("circuit", {}).items()}
+    value = next((v for key, v in {**settings, **nested}.items() if key in keys), "–")
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -6,16 +6,12 @@ from pathlib import Path
 
 import click
 
+from culi_mlip.cli import options
+
 
 @click.command("quickstart")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("quickstart"),
-    show_default=True,
-    help="Folder that can be kept, moved and continued.",
-)
-@click.option("--quick", is_flag=True, help="A tenth of everything: to see the path.")  # fmt: skip
+@options.out("Folder that can be kept, moved and continued.", "quickstart")
+@click.option("--quick", is_flag=True, help="A tenth of everything: to see the path.")
 def command(out: Path, quick: bool) -> None:
     """Structures, labels, training, test, molecular dynamics and a page: once, end to end.
 

@@ -8,29 +8,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from culi_mlip.cli import options
-from culi_mlip.cli.options import label_keys
 
 if TYPE_CHECKING:
     from culi_mlip.datasets.frames import LabelKeys
 
 
 @click.command("train")
-@click.argument("data", type=click.Path(path_type=Path), default=Path("data"))
+@options.data
 @click.option(
     "--variant",
     type=click.Choice(["allegro", "mlp", "qdi", "qdi-frozen", "qdi-mlp", "qdi-identity"]),
     help="Plain Allegro, a further MLP, the quantum hybrid, or a null control of it.  "
     "[default: qdi]",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("run"),
-    show_default=True,
-    help="The run folder.",
-)
+@options.out("The run folder.", "run")
 @click.option("--preset", help="One of the paper's models; see `culi-mlip presets list`.")
-@click.option("--epochs", type=int, help="Passes over the training frames.  [default: 100]")
+@options.count("--epochs", "Passes over the training frames.  [default: 100]")
 @click.option("--batch-size", type=int, help="Frames a step.  [default: 4]")
 @click.option("--learning-rate", type=float, help="Peak learning rate.  [default: 0.01]")
 @click.option(
@@ -40,23 +33,18 @@ if TYPE_CHECKING:
     "[default: one-cycle]",
 )
 @click.option("--r-max", type=float, help="Cutoff in Å.  [default: 5]")
-@click.option("--seed", type=int, help="Seed of weights and order of frames.  [default: 0]")
-@click.option(
-    "--settings",
-    "settings_file",
-    type=click.Path(path_type=Path),
-    help="YAML file with any of the settings; it wins over a preset, flags win over it.",
-)
+@options.seed("weights and order of frames", default=None)
+@options.settings("any of the settings; it wins over a preset, flags win over it.")
 @options.device
 @click.option("--devices", type=int, help="GPUs that train together.  [default: 1]")
 @click.option("--compile/--no-compile", "compile_", default=None,
               help="torch.compile: slow start, faster on big frames.  [default: no]")  # fmt: skip
-@label_keys
+@options.label_keys
 def command(
     data: Path,
     out: Path,
     preset: str | None,
-    settings_file: Path | None,
+    settings: Path | None,
     device: str | None,
     keys: LabelKeys,
     **flags: Any,
@@ -64,8 +52,9 @@ def command(
     """Train a potential on the frames of DATA (train.extxyz and val.extxyz).
 
     nequip's own training runs on a plain configuration, run/config.yaml; `cd run &&
-    nequip-train` repeats it. Killed at any moment, the same command continues from the last
-    epoch; with --schedule constant and more --epochs it extends a training that has finished.
+    nequip-train` repeats it in run/repeated. Killed at any moment, the same command continues
+    from the last epoch; with --schedule constant and more --epochs it extends a training that has
+    finished.
 
     \b
     Example:
@@ -77,21 +66,20 @@ def command(
     from culi_mlip.models.training import train
 
     flags["compile"] = flags.pop("compile_")
-    settings = load_settings(
-        settings_file, {k: v for k, v in flags.items() if v is not None}, preset
-    )
+    given = {name: value for name, value in flags.items() if value is not None}
+    chosen = load_settings(settings, given, preset)
     with console.steps() as step:
-        trained = train(data, out, settings, keys=keys, device=device, progress=step("Training"))
-    energies = ", ".join(f"{s} {e:.4f}" for s, e in trained.metadata["reference_energies"].items())
-    validation = trained.metadata["validation"]
+        trained = train(data, out, chosen, keys=keys, device=device, progress=step("Training"))
+    energies = ", ".join(f"{s} {e:.4f}" for s, e in trained.metadata.reference_energies.items())
+    validation = trained.metadata.validation
     console.out.print(f"Reference energies (eV/atom): {energies}")
-    forces = validation["force_mae"]
+    forces = validation.force_mae
     console.out.print(
         "Validation: "
         + (f"force MAE {1000 * forces:.1f} meV/Å, " if forces is not None else "")
-        + f"energy MAE {1000 * validation['energy_mae_per_atom']:.2f} meV/atom "
-        f"(epoch {trained.metadata['best_epoch'] + 1})"
+        + f"energy MAE {1000 * validation.energy_mae_per_atom:.2f} meV/atom "
+        f"(epoch {trained.metadata.best_epoch + 1})"
     )
-    for note in trained.metadata["notes"]:
+    for note in trained.metadata.notes:
         console.out.print(note, markup=False)
     console.out.print(f"Model: {trained.folder}")

@@ -13,20 +13,32 @@ from ase import Atoms
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
+from pydantic import Field
 
+from culi_mlip.configuration import Configuration
 from culi_mlip.datasets.frames import missing_labels
 from culi_mlip.datasets.references import Composition, composition_energies, fit_energies
 from culi_mlip.errors import DatasetError
 from culi_mlip.structures import Entry
 
-MAX_FORCE = 30.0
-"""Largest force component in eV/Å that a frame may have."""
 
-MIN_BOND = 0.6
-"""Shortest distance of two atoms, in sums of their covalent radii."""
+class AuditSettings(Configuration):
+    """Thresholds beyond which a frame is not trained on.
 
-ENERGY_SPREADS = 8.0
-"""Largest deviation of a frame's energy per atom from the median of all, in robust spreads."""
+    Attributes
+    ----------
+    max_force
+        Largest force component in eV/Å that a frame may have.
+    min_bond
+        Shortest distance of two atoms, in sums of their covalent radii.
+    energy_spreads
+        Largest deviation of a frame's energy per atom from the median of all, in robust spreads
+        (1.4826 times the median absolute deviation).
+    """
+
+    max_force: float = Field(30.0, gt=0)
+    min_bond: float = Field(0.6, gt=0)
+    energy_spreads: float = Field(8.0, gt=0)
 
 
 class Finding(NamedTuple):
@@ -90,24 +102,27 @@ class Audit:
         return dict(Counter(reason.split(":")[0] for reason in self.dropped.values()))
 
 
-def audit(frames: Iterable[Atoms]) -> Audit:
+def audit(frames: Iterable[Atoms], settings: AuditSettings | None = None) -> Audit:
     """Find frames that should not be trained on.
 
-    A frame is dropped when a label is missing or not finite, a force exceeds `MAX_FORCE`,
-    two atoms are closer than `MIN_BOND`, it repeats an earlier frame (its atoms lattice vectors
-    apart or not), or its energy per atom (less the fitted references) lies `ENERGY_SPREADS`
-    robust spreads, and at least 1 eV/atom, from the median of all frames.
+    A frame is dropped when a label is missing or not finite, a force is too large, two atoms are
+    too close, it repeats an earlier frame (its atoms lattice vectors apart or not), or its energy
+    per atom (less the fitted references) lies too many robust spreads, and at least 1 eV/atom,
+    from the median of all frames.
 
     Parameters
     ----------
     frames
         Labelled frames, read once; ``info["engine_digest"]`` tells who labelled them.
+    settings
+        What is too large, too close and too many.
 
     Raises
     ------
     DatasetError
         If there are no frames.
     """
+    settings = settings or AuditSettings()
     findings: list[Finding] = []
     compositions: list[Composition] = []
     energies: list[float] = []
@@ -116,7 +131,7 @@ def audit(frames: Iterable[Atoms]) -> Audit:
     for i, atoms in enumerate(frames):
         results = atoms.calc.results if atoms.calc is not None else {}
         uid, place = Entry(atoms, "").uid, _place(atoms)
-        reason = _reason(atoms)
+        reason = _reason(atoms, settings)
         if reason is None and place in seen:
             reason = f"duplicate: of frame {seen[place]}"
         seen.setdefault(place, i)
@@ -129,7 +144,7 @@ def audit(frames: Iterable[Atoms]) -> Audit:
     if not findings:
         raise DatasetError("the dataset holds no labelled frame: label some structures first")
     found = Audit(findings, _notes(compositions, engines))
-    residuals = _residuals(found, compositions, np.array(energies))
+    residuals = _residuals(found, compositions, np.array(energies), settings.energy_spreads)
     for i, residual in enumerate(residuals):
         findings[i] = findings[i]._replace(energy=float(residual))
     return found
@@ -146,7 +161,7 @@ def _place(atoms: Atoms) -> bytes:
     return content.digest()
 
 
-def _reason(atoms: Atoms) -> str | None:
+def _reason(atoms: Atoms, settings: AuditSettings) -> str | None:
     missing = missing_labels(atoms)
     if missing:
         return f"label missing: {', '.join(missing)}"
@@ -155,18 +170,21 @@ def _reason(atoms: Atoms) -> str | None:
         if key in results and not np.isfinite(results[key]).all():
             return f"label not finite: {key}"
     largest = np.abs(results["forces"]).max()
-    if largest > MAX_FORCE:
+    if largest > settings.max_force:
         return f"force too large: {largest:.1f} eV/Å"
     radii = covalent_radii[atoms.numbers]
-    i, j, distances = neighbor_list("ijd", atoms, 2 * MIN_BOND * float(radii.max()))
+    i, j, distances = neighbor_list("ijd", atoms, 2 * settings.min_bond * float(radii.max()))
     bonds = distances / (radii[i] + radii[j])
-    if len(i) and bonds.min() < MIN_BOND:
+    if len(i) and bonds.min() < settings.min_bond:
         return f"atoms too close: {distances[bonds.argmin()]:.2f} Å"
     return None
 
 
 def _residuals(
-    found: Audit, compositions: Sequence[Composition], energies: NDArray[np.float64]
+    found: Audit,
+    compositions: Sequence[Composition],
+    energies: NDArray[np.float64],
+    spreads: float,
 ) -> NDArray[np.float64]:
     """Energies per atom beyond the references; marks outliers, again without those found."""
     sizes = np.array([sum(counts.values()) for counts in compositions])
@@ -181,7 +199,7 @@ def _residuals(
         residuals /= sizes
         residuals -= np.median(residuals[kept])
         spread = 1.4826 * float(np.median(np.abs(residuals[kept])))
-        limit = max(1.0, ENERGY_SPREADS * spread)
+        limit = max(1.0, spreads * spread)
         outliers = [i for i in kept if abs(residuals[i]) > limit]
         if not outliers:
             return residuals

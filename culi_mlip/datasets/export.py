@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,16 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from culi_mlip.datasets.audit import audit
-from culi_mlip.datasets.lattice_constants import kept_lattice_constants, listed
-from culi_mlip.datasets.recipe import Split
+from culi_mlip.datasets.audit import Audit, AuditSettings, audit
+from culi_mlip.datasets.card import Card, card_text
+from culi_mlip.datasets.lattice_constants import kept_lattice_constants
 from culi_mlip.datasets.references import composition, fit_energies
-from culi_mlip.datasets.split import MEANING, PARTS, missed, split_by_group
+from culi_mlip.datasets.sources import LabelSource
+from culi_mlip.datasets.split import PARTS, Split, Whole, missed, split_by_group
 from culi_mlip.datasets.store import Store
 from culi_mlip.errors import DatasetError
-from culi_mlip.files import atomic_path, read_record, write_json, write_text
-from culi_mlip.reference import Engine, get_engine
+from culi_mlip.files import atomic_path, file_digest, write_text
+from culi_mlip.records import Record
 
 _FINER = {"parent": ", or split by trajectory", "trajectory": ", or split by frame", "frame": ""}
 """What to try where groups are too few."""
@@ -42,7 +42,39 @@ class BuiltDataset:
     """
 
     folder: Path
-    card: Mapping[str, Any]
+    card: Card
+
+
+class SplitRecord(Record):
+    """How a dataset was split: content of ``split.json``.
+
+    Attributes
+    ----------
+    val, test, by
+        As in `Split`.
+    seed
+        Of the split.
+    engine_digest, mixed
+        Which labels, as in `label_sources`.
+    chosen
+        Whether the user chose this split for the dataset, instead of a recipe's.
+    audit
+        Thresholds of the audit before it.
+    parts
+        Content ids of the frames of each part.
+    """
+
+    REMEDY = "make it by dataset split"
+
+    val: float
+    test: float
+    by: Whole
+    seed: int
+    engine_digest: str | None = None
+    mixed: bool = False
+    chosen: bool = False
+    audit: AuditSettings = AuditSettings()
+    parts: dict[str, list[str]]
 
 
 def open_store(folder: str | os.PathLike[str]) -> Store:
@@ -61,9 +93,9 @@ def open_store(folder: str | os.PathLike[str]) -> Store:
     return Store(path)
 
 
-def label_engines(
+def label_sources(
     store: Store, engine_digest: str | None = None, *, mixed: bool = False
-) -> dict[str, Engine]:
+) -> dict[str, LabelSource]:
     """Return the engines of the labels to export, by digest.
 
     Parameters
@@ -90,7 +122,7 @@ def label_engines(
         )
     described = store.engines
     names = ", ".join(
-        f"{digest} ({described.get(digest, {}).get('name', 'unknown')}, {n} labels)"
+        f"{digest} ({described[digest].name if digest in described else 'unknown'}, {n} labels)"
         for digest, n in known.items()
     )
     if engine_digest is not None and engine_digest not in known:
@@ -100,10 +132,7 @@ def label_engines(
             f"the labels are of {len(known)} engines or settings, {names}: choose one by its "
             "digest, or ask for the mixture"
         )
-    return {
-        digest: get_engine(described[digest]["name"], described[digest]["settings"])
-        for digest in ([engine_digest] if engine_digest else known)
-    }
+    return {digest: described[digest] for digest in ([engine_digest] if engine_digest else known)}
 
 
 def export_frames(
@@ -122,7 +151,7 @@ def export_frames(
     out
         The file.
     engine_digest, mixed
-        As in `label_engines`.
+        As in `label_sources`.
 
     Returns
     -------
@@ -130,7 +159,7 @@ def export_frames(
         Number of frames.
     """
     store = open_store(folder)
-    label_engines(store, engine_digest, mixed=mixed)
+    label_sources(store, engine_digest, mixed=mixed)
     n = 0
     with atomic_path(out) as path, path.open("w", encoding="utf-8") as stream:
         for n, atoms in enumerate(store.frames(engine_digest), 1):  # noqa: B007
@@ -145,6 +174,7 @@ def export_parts(
     seed: int,
     engine_digest: str | None = None,
     mixed: bool = False,
+    audit_settings: AuditSettings | None = None,
     chosen: bool = False,
     anew: bool = True,
 ) -> BuiltDataset:
@@ -162,7 +192,9 @@ def export_parts(
     seed
         Of the split.
     engine_digest, mixed
-        As in `label_engines`.
+        As in `label_sources`.
+    audit_settings
+        Thresholds of the audit; by default those of the split that the folder has.
     chosen
         Whether the user chose this split for the dataset, instead of a recipe's.
     anew
@@ -172,16 +204,43 @@ def export_parts(
     Raises
     ------
     DatasetError
-        If there are too few frames to split, or as `label_engines`.
+        If there are too few frames to split, or as `label_sources`.
     """
     folder = Path(folder)
     earlier = {} if anew else parts_of(folder)
     store = open_store(folder)
-    engines = label_engines(store, engine_digest, mixed=mixed)
-    found = audit(store.frames(engine_digest))
+    sources = label_sources(store, engine_digest, mixed=mixed)
+    thresholds = audit_settings or audit_settings_of(folder)
+    found = audit(store.frames(engine_digest), thresholds)
     if not found.kept:
         raise DatasetError(f"no frame is fit for training: {found.reasons}")
-    kept = set(found.kept)
+    parts, sentences = _assigned(store, found, split, seed, engine_digest, earlier)
+    written = _write_parts(folder, store.frames(engine_digest), parts)
+    split_record = SplitRecord(
+        **split.model_dump(),
+        seed=seed,
+        engine_digest=engine_digest,
+        mixed=mixed,
+        chosen=chosen,
+        audit=thresholds,
+        parts={part: [uid for uid, where in parts.items() if where == part] for part in PARTS},
+    )
+    card = _card(folder, store, sources, found, split_record, written, sentences)
+    split_record.write(folder / "split.json")
+    card.write(folder / "card.json")
+    write_text(folder / "card.md", card_text(card))
+    return BuiltDataset(folder, card)
+
+
+def _assigned(
+    store: Store,
+    found: Audit,
+    split: Split,
+    seed: int,
+    engine_digest: str | None,
+    earlier: Mapping[str, str],
+) -> tuple[dict[str, str], list[str]]:
+    """The part of each frame that is fit, by content id, and what the split is not."""
     rows = list(zip(*frame_groups(store, split.by, engine_digest), strict=True))
     groups, strata, uids = zip(*(rows[i] for i in found.kept), strict=True)
     shares = {"val": split.val, "test": split.test}
@@ -190,78 +249,87 @@ def export_parts(
     for part in PARTS:
         if part not in assignment:
             raise DatasetError(
-                f"{len(kept)} frames in {len(set(groups))} groups are too few to split by "
+                f"{len(uids)} frames in {len(set(groups))} groups are too few to split by "
                 f"{split.by}: the {part} part is empty; ask for more structures (at least 3)"
                 + _FINER[split.by]
             )
-    part_of = iter(assignment)
-    counts: dict[str, dict[str, int]] = {}
-    sizes, compositions, energies = [], [], []
-    squares, n_components, n_stresses = 0.0, 0, 0
+    return dict(zip(uids, assignment, strict=True)), missed(groups, strata, assignment, **shares)
+
+
+@dataclass
+class _Written:
+    """What was written into the parts' files, summed up frame by frame."""
+
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    sizes: list[int] = field(default_factory=list)
+    squares: float = 0.0
+    n_stresses: int = 0
+    compositions: list[dict[str, int]] = field(default_factory=list)
+    energies: list[float] = field(default_factory=list)
+
+    def add(self, atoms: Atoms, part: str) -> None:
+        self.counts.setdefault(atoms.info["kind"], dict.fromkeys(PARTS, 0))[part] += 1
+        self.sizes.append(len(atoms))
+        self.squares += float((atoms.get_forces() ** 2).sum())
+        self.n_stresses += "stress" in atoms.calc.results
+        if part == "train":
+            self.compositions.append(composition(atoms))
+            self.energies.append(atoms.get_potential_energy())
+
+
+def _write_parts(folder: Path, frames: Iterator[Atoms], parts: Mapping[str, str]) -> _Written:
+    written = _Written()
     with ExitStack() as stack:
         streams = {}
         for part in PARTS:
             path = stack.enter_context(atomic_path(folder / f"{part}.extxyz"))
             streams[part] = stack.enter_context(path.open("w", encoding="utf-8"))
-        for i, atoms in enumerate(store.frames(engine_digest)):
-            if i not in kept:
-                continue
-            part = next(part_of)
-            ase.io.write(streams[part], atoms, format="extxyz")
-            counts.setdefault(atoms.info["kind"], dict.fromkeys(PARTS, 0))[part] += 1
-            sizes.append(len(atoms))
-            squares += float((atoms.get_forces() ** 2).sum())
-            n_components += 3 * len(atoms)
-            n_stresses += "stress" in atoms.calc.results
-            if part == "train":
-                compositions.append(composition(atoms))
-                energies.append(atoms.get_potential_energy())
-    references = fit_energies(compositions, energies)
+        for atoms in frames:
+            if part := parts.get(atoms.info["uid"], ""):
+                ase.io.write(streams[part], atoms, format="extxyz")
+                written.add(atoms, part)
+    return written
+
+
+def _card(
+    folder: Path,
+    store: Store,
+    sources: Mapping[str, LabelSource],
+    found: Audit,
+    split: SplitRecord,
+    written: _Written,
+    split_missed: Sequence[str],
+) -> Card:
     notes = [*found.notes, *(f"{n} labels: {note}" for note, n in store.notes().items())]
-    if 0 < n_stresses < len(sizes):
-        notes.append(f"Only {n_stresses} of {len(sizes)} frames have a stress.")
-    cautions = [e.caution for e in engines.values() if e.caution]
-    card = {
-        "engine": " + ".join(sorted({e.name for e in engines.values()})),
-        "engine_title": " + ".join(sorted({e.title for e in engines.values()})),
-        "engine_settings": [e.settings.model_dump(mode="json") for e in engines.values()]
-        if len(engines) > 1
-        else next(iter(engines.values())).settings.model_dump(mode="json"),
-        "engine_digest": " + ".join(engines),
-        "is_dft": all(e.is_dft for e in engines.values()),
-        "caution": "; ".join(cautions) or None,
-        "notes": notes,
-        "units": {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³ (ASE sign and order)"},
-        "seed": seed,
-        "split_by": split.by,
-        "split_chosen": chosen,
-        "split_missed": missed(groups, strata, assignment, **shares),
-        "lattice_constants": kept_lattice_constants(folder),
-        "species": sorted({s for f in found.findings for s in Atoms(f.formula).symbols}),
-        "frames": {part: assignment.count(part) for part in PARTS},
-        "frames_by_kind": dict(sorted(counts.items())),
-        "atoms_per_frame": [min(sizes), max(sizes)],
-        "force_rms": float(np.sqrt(squares / n_components)),
-        "reference_energies": references,
-        "dropped_by_audit": found.reasons,
-        "failed_labels": dict(Counter(store.failures().values())),
-        "train_sha256": _sha256(folder / "train.extxyz"),
-    }
-    record = {
-        **split.model_dump(mode="json"),
-        "seed": seed,
-        "engine_digest": engine_digest,
-        "mixed": mixed,
-        "chosen": chosen,
-        "parts": {
-            part: [uid for uid, where in zip(uids, assignment, strict=True) if where == part]
-            for part in PARTS
-        },
-    }
-    write_json(folder / "split.json", record)
-    write_json(folder / "card.json", card)
-    write_text(folder / "card.md", card_text(card))
-    return BuiltDataset(folder, card)
+    n_frames = len(written.sizes)
+    if 0 < written.n_stresses < n_frames:
+        notes.append(f"Only {written.n_stresses} of {n_frames} frames have a stress.")
+    if split.audit != AuditSettings():
+        notes.append(f"Thresholds of the audit: {split.audit}.")
+    settings = [source.settings for source in sources.values()]
+    return Card(
+        engine=" + ".join(sorted({source.name for source in sources.values()})),
+        engine_title=" + ".join(sorted({source.title for source in sources.values()})),
+        engine_settings=settings if len(settings) > 1 else settings[0],
+        engine_digest=" + ".join(sources),
+        is_dft=all(source.is_dft for source in sources.values()),
+        caution="; ".join(s.caution for s in sources.values() if s.caution) or None,
+        notes=notes,
+        seed=split.seed,
+        split_by=split.by,
+        split_chosen=split.chosen,
+        split_missed=list(split_missed),
+        lattice_constants=kept_lattice_constants(folder),
+        species=sorted({s for f in found.findings for s in Atoms(f.formula).symbols}),
+        frames={part: len(uids) for part, uids in split.parts.items()},
+        frames_by_kind=dict(sorted(written.counts.items())),
+        atoms_per_frame=(min(written.sizes), max(written.sizes)),
+        force_rms=float(np.sqrt(written.squares / (3 * sum(written.sizes)))),
+        reference_energies=fit_energies(written.compositions, written.energies),
+        dropped_by_audit=found.reasons,
+        failed_labels=dict(Counter(store.failures().values())),
+        train_sha256=file_digest(folder / "train.extxyz"),
+    )
 
 
 def chosen_split(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -273,33 +341,35 @@ def chosen_split(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
         Of the dataset.
     """
     record = _record(Path(folder))
-    if not record.get("chosen"):
+    if record is None or not record.chosen:
         return None
-    split = Split(val=record["val"], test=record["test"], by=record["by"])
+    split = Split(val=record.val, test=record.test, by=record.by)
     same = {key: record[key] for key in ("seed", "engine_digest", "mixed", "chosen")}
     return {"split": split, **same}
+
+
+def audit_settings_of(folder: str | os.PathLike[str]) -> AuditSettings:
+    """Return the thresholds of the audit before a dataset was split, or the default ones."""
+    record = _record(Path(folder))
+    return record.audit if record else AuditSettings()
 
 
 def split_is(folder: str | os.PathLike[str], split: Split, seed: int) -> bool:
     """Whether a dataset has been split in this way already, so that the split can be extended."""
     record = _record(Path(folder))
-    return {**split.model_dump(mode="json"), "seed": seed}.items() <= record.items()
+    kept = record and Split(val=record.val, test=record.test, by=record.by)
+    return bool(record and kept == split and record.seed == seed)
 
 
-def _record(folder: Path) -> dict[str, Any]:
+def _record(folder: Path) -> SplitRecord | None:
     path = folder / "split.json"
-    record = read_record(path) if path.is_file() else {}
-    if record.get("chosen"):
-        record = read_record(path, "val", "test", "by", "seed", "engine_digest", "mixed")
-    if not isinstance(record.get("parts", {}), dict):
-        raise DatasetError(f"{path} is damaged (it has no parts): make it by dataset split")
-    return record
+    return SplitRecord.read(path) if path.is_file() else None
 
 
 def parts_of(folder: str | os.PathLike[str]) -> dict[str, str]:
     """Return the part of each frame of a dataset's split, by content id."""
-    parts = _record(Path(folder)).get("parts", {})
-    return {uid: part for part, uids in parts.items() for uid in uids}
+    record = _record(Path(folder))
+    return {uid: part for part, uids in record.parts.items() for uid in uids} if record else {}
 
 
 def frame_groups(
@@ -347,46 +417,3 @@ def frame_groups(
         if root(uid) != root(parent):
             above[root(uid)] = root(parent)
     return [root(uid) for uid in uids], strata, uids
-
-
-def card_text(card: Mapping[str, Any]) -> str:
-    """Return the dataset card in Markdown."""
-    lines = [
-        "# Dataset card",
-        "",
-        f"Labels: {card['engine_title']} (settings {card['engine_settings']}, "
-        f"digest {card['engine_digest']}).",
-    ]
-    if card["caution"]:
-        lines += ["", f"**Caution: {card['caution']}.** Do not present them as DFT."]
-    lines += ["", "| kind | train | val | test |", "| --- | ---: | ---: | ---: |"]
-    for kind, counts in card["frames_by_kind"].items():
-        lines.append(f"| {kind} | {counts['train']} | {counts['val']} | {counts['test']} |")
-    total = card["frames"]
-    lines.append(f"| all | {total['train']} | {total['val']} | {total['test']} |")
-    low, high = card["atoms_per_frame"]
-    built_with = card.get("lattice_constants")
-    energies = ", ".join(f"{s} {e:.4f}" for s, e in card["reference_energies"].items())
-    lines += [
-        "",
-        f"- Species: {', '.join(card['species'])}; {low} to {high} atoms a frame.",
-        *([f"- Lattice constants: {listed(built_with)}."] if built_with else []),
-        f"- Root mean square force: {card['force_rms']:.3f} eV/Å.",
-        f"- Reference energies fitted to the training frames, eV/atom: {energies}.",
-        f"- Split by {card['split_by']} (seed {card['seed']}): {MEANING[card['split_by']]}.",
-        *(f"- {sentence}" for sentence in card["split_missed"]),
-        *(f"- {note}" for note in card["notes"]),
-        f"- Dropped by the audit: {card['dropped_by_audit'] or 'none'}.",
-        f"- Structures that the engine failed on: {card['failed_labels'] or 'none'}.",
-        f"- SHA-256 of train.extxyz: `{card['train_sha256']}`.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

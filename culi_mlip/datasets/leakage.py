@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -11,12 +13,13 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.distance import cdist
 
+from culi_mlip.datasets.export import frame_groups, open_store, parts_of
 from culi_mlip.datasets.references import composition, composition_energies, fit_energies
 
 RADII = np.linspace(1.5, 6.0, 16)
 """Centres of the radial functions in Å."""
 
-WIDTH = 0.3
+RADIAL_WIDTH = 0.3
 """Their width in Å."""
 
 FOLDS = 5
@@ -69,10 +72,60 @@ def leakage(
     return errors
 
 
+class SplitError(NamedTuple):
+    """The error of a quick model by one way to split a dataset.
+
+    Attributes
+    ----------
+    by
+        "frame", "trajectory" or "parent": what is kept whole.
+    n_groups
+        How many groups there are, of frames for "frame".
+    error
+        Mean absolute error of the energy in eV/atom.
+    """
+
+    by: str
+    n_groups: int
+    error: float
+
+
+def leakage_by_split(
+    folder: str | os.PathLike[str], *, engine_digest: str | None = None, seed: int = 0
+) -> list[SplitError]:
+    """Return what each way to split the frames of a dataset's parts would say of a quick model.
+
+    Parameters
+    ----------
+    folder
+        Of a dataset that has been split.
+    engine_digest
+        As in `culi_mlip.datasets.export_parts`.
+    seed
+        As in `leakage`.
+
+    Raises
+    ------
+    DatasetError
+        If the folder has no store.
+    """
+    store, kept = open_store(folder), parts_of(folder)
+    groupings: dict[str, list[Hashable]] = {}
+    for way in ("trajectory", "parent"):
+        groups, _, uids = frame_groups(store, way, engine_digest)
+        groupings[way] = [group for group, uid in zip(groups, uids, strict=True) if uid in kept]
+    frames = (atoms for atoms in store.frames(engine_digest) if atoms.info["uid"] in kept)
+    errors = leakage(frames, groupings, seed=seed)
+    return [
+        SplitError("frame", len(groupings["parent"]), errors["random"]),
+        *(SplitError(way, len(set(groups)), errors[way]) for way, groups in groupings.items()),
+    ]
+
+
 def radial_distribution(atoms: Atoms, species: Sequence[str]) -> NDArray[np.float64]:
     """Return smeared radial distributions of all pairs of species, an atom, shape (features,)."""
     i, j, distances = neighbor_list("ijd", atoms, float(RADII[-1]))
-    values = np.exp(-0.5 * ((distances[:, None] - RADII) / WIDTH) ** 2)
+    values = np.exp(-0.5 * ((distances[:, None] - RADII) / RADIAL_WIDTH) ** 2)
     symbols = np.array(atoms.get_chemical_symbols())
     features = [
         values[(symbols[i] == a) & (symbols[j] == b)].sum(axis=0) / len(atoms)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
+from typing import Literal
 
 import numpy as np
+from pydantic import Field, model_validator
+
+from culi_mlip.configuration import Configuration
 
 PARTS = ("train", "val", "test")
+
+Whole = Literal["trajectory", "parent", "frame"]
+"""What a split keeps whole."""
 
 MEANING = {
     "parent": "an ideal structure and all that was made from it are in one part, so that errors "
@@ -24,6 +31,30 @@ ENOUGH = 3
 
 TOLERANCE = 0.25
 """Deviation of a share, relative to what was asked for, that is worth a word."""
+
+
+class Split(Configuration):
+    """Validation and test frames; the rest is the training set.
+
+    Attributes
+    ----------
+    val, test
+        Shares of the frames.
+    by
+        What stays whole: "parent" is an ideal structure with all that was made from it, through
+        all generations (adsorbates on a slab, disordered copies, trajectories); "trajectory" lets
+        test frames have siblings in training; "frame" is a random split.
+    """
+
+    val: float = Field(0.1, gt=0, lt=1)
+    test: float = Field(0.1, gt=0, lt=1)
+    by: Whole = "parent"
+
+    @model_validator(mode="after")
+    def _leaves_frames_for_training(self) -> Split:
+        if self.val + self.test >= 1:
+            raise ValueError(f"val and test are {self.val + self.test:g} in all: leave some frames")
+        return self
 
 
 def split_by_group(

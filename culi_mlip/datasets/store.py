@@ -14,61 +14,21 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import chemical_symbols
-from ase.db.sqlite import SQLite3Database
 
+from culi_mlip.datasets.database import INDICES, Database
+from culi_mlip.datasets.frames import LABELS
+from culi_mlip.datasets.sources import Engine, LabelSource
 from culi_mlip.errors import DatasetError, OutputError
 from culi_mlip.files import output_errors
-from culi_mlip.reference import Engine
 from culi_mlip.structures import Entry
-
-LABELS = ("energy", "forces", "stress")
-"""Labels that are kept: eV, eV/Å, eV/Å³ (ASE's sign and Voigt order)."""
 
 STATES = ("pending", "running", "done", "failed")
 """What a structure can be."""
 
 VERSION = 2
-"""Of the store's layout; 1 had the engine's settings in each row."""
+"""Of the store's layout."""
 
 _INFO = ("uid", "kind", "parent", "trajectory", "engine", "engine_digest")
-
-# ASE's own tables are searched by key alone: with these, a row is found by its id or its value.
-_INDICES = (
-    "CREATE INDEX IF NOT EXISTS culi_value ON text_key_values(key, value, id)",
-    "CREATE INDEX IF NOT EXISTS culi_text ON text_key_values(id, key, value)",
-    *(
-        f"CREATE INDEX IF NOT EXISTS culi_{table} ON {table}(id)"
-        for table in ("keys", "species", "number_key_values")
-    ),
-)
-
-
-class _Text(str):
-    """Text that ASE does not take for a number or truth: a host may be named 1e5."""
-
-    def __int__(self) -> int:
-        raise ValueError
-
-    __float__ = __index__ = __int__
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Text) and str.__eq__(self, other)
-
-    __hash__ = str.__hash__
-
-
-class _Database(SQLite3Database):
-    """ASE's, which refuses text that looks like a number: its queries would not find it."""
-
-    def update(self, id: int, atoms: Any = None, data: Any = None, **columns: Any) -> Any:  # noqa: A002
-        return super().update(id, atoms, data=data, **_texts(columns))
-
-    def _write(self, atoms: Any, columns: Any, data: Any, id: Any = None) -> Any:  # noqa: A002
-        return super()._write(atoms, _texts(columns), data, id)
-
-
-def _texts(columns: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _Text(v) if isinstance(v, str) else v for key, v in columns.items()}
 
 
 class Store:
@@ -97,19 +57,23 @@ class Store:
             if not self.path.exists():
                 self.path.touch()  # with the mode that the umask leaves: SQLite's is its own
             # SQLite locks by itself; ASE's lock file would outlive a killed process.
-            self._db = _Database(str(self.path.absolute()), use_lock_file=False)
-            version = self._db.metadata.get("culi_mlip_store", 1)
-            if version > VERSION:
+            self._db = Database(str(self.path.absolute()), use_lock_file=False)
+            version = self._db.metadata.get("culi_mlip_store", 0 if len(self) else None)
+            if version is not None and version > VERSION:
                 raise DatasetError(
                     f"{self.path} is of a newer version of culi_mlip (store {version}, this one "
                     f"knows {VERSION}): update culi_mlip"
                 )
+            if version == 0:
+                raise DatasetError(
+                    f"{self.path} is a database, but not a store of culi_mlip: give its frames to "
+                    "culi-mlip label add --frames"
+                )
             with self._db:
-                for index in _INDICES:
+                for index in INDICES:
                     self._db.connection.execute(index)  # type: ignore[attr-defined]
-            if version < VERSION:
-                engines = {digest: self._first_engine(digest) for digest in self.digests()}
-                self._db.metadata = {"culi_mlip_store": VERSION, "engines": engines}
+            if version is None:
+                self._keep({})
 
     def __len__(self) -> int:
         """Return the number of structures."""
@@ -321,9 +285,10 @@ class Store:
         return self._values("host")
 
     @property
-    def engines(self) -> dict[str, dict[str, Any]]:
-        """Name and settings of the engines that labels are from, by digest."""
-        return dict(self._db.metadata.get("engines", {}))
+    def engines(self) -> dict[str, LabelSource]:
+        """The engines that labels are from, by digest."""
+        engines = self._db.metadata.get("engines", {})
+        return {digest: LabelSource.of(e, str(self.path)) for digest, e in engines.items()}
 
     def parents(self) -> dict[str, str]:
         """Return the content id of the structure that each was made from, where it has one."""
@@ -425,16 +390,13 @@ class Store:
 
     def _engine(self, engine: Engine) -> dict[str, str]:
         """The columns of a label; what the digest stands for is written down once."""
-        if engine.digest not in self.engines:
-            described = {"name": engine.name, "settings": engine.settings.model_dump(mode="json")}
-            metadata = self._db.metadata
-            self._db.metadata = metadata | {"engines": self.engines | {engine.digest: described}}
+        engines = self._db.metadata.get("engines", {})
+        if engine.digest not in engines:
+            self._keep({**engines, engine.digest: LabelSource.of_engine(engine).plain()})
         return {"engine": engine.name, "engine_digest": engine.digest}
 
-    def _first_engine(self, digest: str) -> dict[str, Any]:
-        """What version 1 had in each row."""
-        row = next(self._db.select(engine_digest=digest, limit=1))
-        return {"name": row.engine, "settings": row.data["engine_settings"]}
+    def _keep(self, engines: Mapping[str, Any]) -> None:
+        self._db.metadata = {"culi_mlip_store": VERSION, "engines": dict(engines)}
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

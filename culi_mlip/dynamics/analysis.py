@@ -7,6 +7,40 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 from numpy.typing import ArrayLike, NDArray
 
+from culi_mlip.records import Record
+
+
+class Heights(Record):
+    """How atoms of an element are distributed along z; see `height_profile`."""
+
+    height: list[float]
+    density: list[float]
+
+
+class MDSummary(Record):
+    """What a thermostatted run and one without a thermostat show.
+
+    Attributes
+    ----------
+    temperature_K
+        Of the thermostat.
+    nvt_time_ps, nve_time_ps
+        Lengths of the runs.
+    nve_drift
+        Of the energy without thermostat, eV/atom/ps.
+    lost_atoms
+        Atoms that left the slab.
+    heights
+        By element, averaged over the thermostatted run.
+    """
+
+    temperature_K: float
+    nvt_time_ps: float
+    nve_time_ps: float
+    nve_drift: float
+    lost_atoms: list[int]
+    heights: dict[str, Heights]
+
 
 def energy_drift(time_ps: ArrayLike, energy: ArrayLike, n_atoms: int) -> float:
     """Return the slope of a straight line through the energy, in eV/atom/ps.

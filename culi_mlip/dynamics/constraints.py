@@ -19,7 +19,7 @@ from ase.constraints import (
 )
 from numpy.typing import NDArray
 
-from culi_mlip.constraints import LOCAL, free_directions
+from culi_mlip.constraints import OF_SINGLE_ATOMS, free_directions
 from culi_mlip.errors import StructureError
 from culi_mlip.files import CONSTRAINTS_KEY
 
@@ -68,8 +68,8 @@ def removed_degrees(atoms: Atoms, constraints: list[FixConstraint]) -> int:
     the rank of what they take from random momenta is; what an atom is held in already does not
     count again.
     """
-    local = [c for c in constraints if type(c) in LOCAL]
-    others = [c for c in constraints if type(c) not in LOCAL]
+    local = [c for c in constraints if type(c) in OF_SINGLE_ATOMS]
+    others = [c for c in constraints if type(c) not in OF_SINGLE_ATOMS]
     count = sum(int(c.get_removed_dof(atoms)) for c in local)
     most = min(3 * len(atoms), sum(_most_removed(c, atoms) for c in others))
     if most == 0:

@@ -15,6 +15,7 @@ from ase.calculators.calculator import BaseCalculator
 from numpy.typing import NDArray
 
 from culi_mlip.dynamics.constraints import constraint_values, merged_constraints
+from culi_mlip.files import file_digest
 
 _MACHINE = ("command", "device", "directory", "label", "logfile", "parallel", "profile", "txt",
             "log_file", "outfile", "tmp_dir")  # fmt: skip
@@ -120,7 +121,7 @@ def _content(path: str | Path) -> str | None:
     try:
         if not Path(path).suffix and Path(path).name == str(path):
             return None
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return file_digest(path)
     except (OSError, ValueError):
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,12 +23,36 @@ from culi_mlip.dynamics.thermostats import VelocityRescaling
 from culi_mlip.dynamics.velocities import with_velocities
 from culi_mlip.errors import CuliError
 from culi_mlip.files import write_frames
+from culi_mlip.progress import Progress
+from culi_mlip.records import Record
 from culi_mlip.runs import is_finished, run_folder
 
 Ensemble = Literal["nvt", "nve"]
 
 THERMOSTAT_TIME = 100.0
 """Relaxation time of the stochastic velocity rescaling in fs."""
+
+
+class MDInputs(Record):
+    """What an MD is of, as its run folder's record has it; fields as in `run_md`.
+
+    Attributes
+    ----------
+    structure, calculator
+        Digests; see `culi_mlip.dynamics.identity`.
+    """
+
+    structure: str
+    calculator: str
+    model: str
+    temperature_K: float
+    initial_temperature_K: float
+    time_ps: float
+    ensemble: Ensemble
+    timestep_fs: float
+    stride: int
+    seed: int
+    thermostat_time_fs: float = THERMOSTAT_TIME
 
 
 @dataclass(frozen=True)
@@ -68,10 +92,11 @@ def run_md(
     ensemble: Ensemble = "nvt",
     initial_temperature: float | None = None,
     timestep: float = 2.0,
+    thermostat_time: float = THERMOSTAT_TIME,
     stride: int = 10,
     seed: int = 0,
     model: str = "",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> MDResult:
     """Run molecular dynamics, or continue a run that was killed or that is to last longer.
 
@@ -104,6 +129,8 @@ def run_md(
         time, and NVE starts from the last frame of an NVT run, or at twice the temperature.
     timestep
         Time step in fs.
+    thermostat_time
+        Relaxation time of the thermostat in fs.
     stride
         Steps between frames of the trajectory, lines of the log, and points to continue from.
     seed
@@ -128,23 +155,25 @@ def run_md(
     """
     start = temperature if initial_temperature is None else initial_temperature
     check_numbers(time=time, timestep=timestep, temperature=temperature, initial_temperature=start)
+    check_numbers(thermostat_time=thermostat_time)
     check_counts(stride=stride, seed=seed)
     n_steps = round(time * 1000 / timestep)
     if n_steps < 1:
         raise CuliError(f"time {time} ps is shorter than the time step of {timestep} fs")
     check_structure(atoms)
-    inputs = {
-        "structure": structure_digest(atoms),
-        "calculator": calculator_digest(calculator),
-        "model": model,
-        "temperature_K": temperature,
-        "initial_temperature_K": start,
-        "time_ps": time,
-        "ensemble": ensemble,
-        "timestep_fs": timestep,
-        "stride": stride,
-        "seed": seed,
-    }
+    inputs = MDInputs(
+        structure=structure_digest(atoms),
+        calculator=calculator_digest(calculator),
+        model=model,
+        temperature_K=temperature,
+        initial_temperature_K=start,
+        time_ps=time,
+        ensemble=ensemble,
+        timestep_fs=timestep,
+        stride=stride,
+        seed=seed,
+        thermostat_time_fs=thermostat_time,
+    )
     folder = Path(out)
     if not is_finished(folder, inputs, grows="time_ps"):
         trial = prepared(atoms, calculator, model)
@@ -158,7 +187,7 @@ def run_md(
                     moving,
                     timestep=timestep * units.fs,
                     temperature_K=temperature,
-                    taut=THERMOSTAT_TIME * units.fs,
+                    taut=thermostat_time * units.fs,
                     rng=rng,
                 )
             integrate(
@@ -183,7 +212,7 @@ def integrate(
     rng: np.random.Generator,
     temperature: float,
     steady: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> None:
     """Run to a number of steps from the last state in a folder; write trajectory, log and state.
 
@@ -213,12 +242,13 @@ def integrate(
     """
     recorder = Recorder(folder, dynamics, rng, stride)
     limits = Limits(recorder, temperature)
-    recorder.restore()
-    if dynamics.nsteps == 0 or (dynamics.nsteps == n_steps and n_steps % stride):
+    is_continued = recorder.restore()
+    if not is_continued or (dynamics.nsteps == n_steps and n_steps % stride):
         recorder.record()
     while dynamics.nsteps < n_steps:
         for _ in range(min(stride - dynamics.nsteps % stride, n_steps - dynamics.nsteps)):
             limits.step()
+            recorder.save_if_due()
         if dynamics.nsteps <= steady:
             limits.check_conservation()
         recorder.record()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -21,12 +21,40 @@ from culi_mlip.dynamics.records import read_log, write_steps
 from culi_mlip.dynamics.thermostats import NoseHoover
 from culi_mlip.dynamics.velocities import with_velocities
 from culi_mlip.errors import CuliError
+from culi_mlip.progress import Progress, no_progress
+from culi_mlip.records import Record
 from culi_mlip.runs import is_finished, run_folder
 
 _INSTEAD = (
     "choose another --out, or remove it to start anew; to go on from its end, run md or "
     "melt-quench on its final.extxyz"
 )
+
+
+class MeltQuenchInputs(Record):
+    """What a melt-quench is of, as its run folder's record has it.
+
+    Attributes
+    ----------
+    structure, calculator
+        Digests; see `culi_mlip.dynamics.identity`.
+    model, stride, seed
+        As in `melt_quench`.
+    hold, to, rate, hold_time, timestep, period
+        As in `Schedule`.
+    """
+
+    structure: str
+    calculator: str
+    model: str
+    hold: float
+    to: float
+    rate: float
+    hold_time: float
+    timestep: float
+    period: float
+    stride: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -111,7 +139,7 @@ class OwnDynamics(Protocol):
         *,
         stages: Sequence[tuple[int, float, float]],
         timestep: float,
-        progress: Callable[[int, int], None],
+        progress: Progress,
     ) -> list[Atoms]:
         """Return a labelled frame for each step (fs), with `kinetic` and `conserved` in its info.
 
@@ -129,7 +157,7 @@ def melt_quench(
     stride: int = 5,
     seed: int = 0,
     model: str = "",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> MDResult:
     """Hold and cool a structure under a Nosé-Hoover chain, or continue a run that was killed.
 
@@ -148,16 +176,10 @@ def melt_quench(
         period of its own.
     schedule
         Temperatures.
-    out
-        The run folder.
-    stride
-        Steps between frames, log lines and points to continue from.
+    out, stride, model, progress
+        As in `run_md`.
     seed
         Of the velocities.
-    model
-        Name of the potential, for the record.
-    progress
-        Called with (steps done, steps in all).
 
     Returns
     -------
@@ -165,27 +187,23 @@ def melt_quench(
 
     Raises
     ------
-    StructureError
-        If the structure cannot be run: nothing can move, atoms overlap, numbers are not finite.
-    EngineError
-        If the potential cannot compute it.
     CuliError
-        If an argument is out of range, the folder holds another run, or the run diverges.
+        As in `run_md`.
     """
     check_counts(stride=stride, seed=seed)
     check_structure(atoms)
-    inputs = {
-        "structure": structure_digest(atoms),
-        "calculator": calculator_digest(calculator),
-        "model": model,
-        **{name: getattr(schedule, name) for name in schedule.__dataclass_fields__},
-        "stride": stride,
-        "seed": seed,
-    }
+    inputs = MeltQuenchInputs(
+        structure=structure_digest(atoms),
+        calculator=calculator_digest(calculator),
+        model=model,
+        **asdict(schedule),
+        stride=stride,
+        seed=seed,
+    )
     folder = Path(out)
     if not is_finished(folder, inputs, instead=_INSTEAD):
         rng = np.random.default_rng(seed)
-        progress = progress or (lambda done, total: None)
+        progress = progress or no_progress
         if callable(calculator):
             moving = with_velocities(atoms.copy(), schedule.hold, rng)
             with run_folder(folder, "melt-quench", inputs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import time
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -20,6 +21,9 @@ from culi_mlip.dynamics.thermostats import conserved_energy, set_state, state
 from culi_mlip.dynamics.velocities import degrees_of_freedom, kinetic_temperature
 from culi_mlip.errors import CuliError
 from culi_mlip.files import atomic_path, output_errors, read_arrays, write_text
+
+SAVE_AFTER = 1.0
+"""Seconds of computing after which the state is saved between two strides, too."""
 
 LOG_COLUMNS = (
     "step",
@@ -51,9 +55,10 @@ def read_log(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 class Recorder:
     """Writes frames and log lines, and after each the state from which to continue.
 
-    The state holds how long the two files were; what a killed run wrote beyond that is cut
-    off. So the trajectory of a continued run is that of an unbroken one. A last frame between
-    two strides is cut off, too: a longer run has no such frame.
+    Of slow potentials the state is saved between two frames, too (`SAVE_AFTER`). It holds how
+    long the two files were; what a killed run wrote beyond that is cut off. So the trajectory of
+    a continued run is that of an unbroken one. A last frame between two strides is cut off, too:
+    a longer run has no such frame.
 
     Parameters
     ----------
@@ -74,25 +79,27 @@ class Recorder:
         self.atoms = dynamics.atoms
         self.n_degrees = degrees_of_freedom(self.atoms)
         self.files = [folder / "trajectory.extxyz", folder / "log.csv"]
+        self._saved = time.monotonic()
 
     @property
     def temperature(self) -> float:
         """Of the present velocities in K."""
         return kinetic_temperature(self.atoms, self.n_degrees)
 
-    def restore(self) -> None:
-        """Continue from the last state, or begin."""
+    def restore(self) -> bool:
+        """Continue from the last state, or begin; say whether there was one."""
         state_file = self.folder / "state.npz"
         if not state_file.exists():
             for file, start in zip(self.files, ("", ",".join(LOG_COLUMNS) + "\n"), strict=True):
                 with output_errors(file):
                     file.write_text(start)
-            return
+            return False
         saved = read_arrays(state_file, "positions", "momenta", "step", "rng", "lengths")
         set_state(self.dynamics, self.rng, saved)
         for file, length in zip(self.files, saved["lengths"], strict=True):
             with output_errors(file):
                 os.truncate(file, int(length))
+        return True
 
     def energies(self) -> tuple[float, float, float]:
         """Return potential, kinetic and conserved energy in eV.
@@ -120,8 +127,17 @@ class Recorder:
                 stream.write(content)
         if step % self.stride == 0:
             lengths = [file.stat().st_size for file in self.files]
+        self._save(lengths)
+
+    def save_if_due(self) -> None:
+        """Write the state alone, if computing took long since the last one."""
+        if time.monotonic() - self._saved > SAVE_AFTER:
+            self._save([file.stat().st_size for file in self.files])
+
+    def _save(self, lengths: Sequence[int]) -> None:
         with atomic_path(self.folder / "state.npz") as temporary:
             np.savez(temporary, **state(self.dynamics, self.rng), lengths=lengths)
+        self._saved = time.monotonic()
 
 
 def write_steps(folder: Path, frames: Sequence[Atoms], *, timestep: float, stride: int) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import allegro.model
@@ -12,6 +13,7 @@ from nequip.nn import ForceStressOutput, GraphModuleMixin, SequentialGraphNetwor
 from nequip.nn.embedding import AddRadialCutoffToData, PolynomialCutoff
 
 from culi_mlip.models.readout import HybridLayer, MLPReadout, QDIReadout
+from culi_mlip.models.settings import FORMER
 from culi_mlip.quantum import Circuit
 
 AllegroModel = allegro.model.AllegroModel
@@ -55,14 +57,7 @@ def AllegroMLPModel(  # noqa: N802 (nequip's builders are named as classes)
 @model_builder
 def AllegroQDIModel(  # noqa: N802
     *,
-    readout_features: int = 4,
-    n_qubits: int = 4,
-    qdi_depth: int = 3,
-    encoding: str = "Z",
-    variational: str = "X",
-    entangler: str = "ring",
-    entangling_gate: str = "CNOT",
-    measurement: str = "Y",
+    circuit: Mapping[str, Any] | Circuit | None = None,
     hybrid_layer: HybridLayer = "circuit",
     output_mlp_width: int = 16,
     readout_mlp_hidden_layers_width: int = 32,
@@ -72,14 +67,8 @@ def AllegroQDIModel(  # noqa: N802
 
     Parameters
     ----------
-    readout_features
-        Features that enter the circuit as angles.
-    n_qubits
-        Qubits of the circuit.
-    qdi_depth
-        Rotation-and-entangler layers in each variational block of the circuit.
-    encoding, variational, entangler, entangling_gate, measurement
-        The circuit's gates, as in `culi_mlip.quantum.Circuit`.
+    circuit
+        The circuit, or its fields by name; the readout's features enter it as angles.
     hybrid_layer
         "circuit", or a null control in its place: "frozen" (random weights, never trained),
         "mlp" (as many weights) or "identity".
@@ -88,26 +77,20 @@ def AllegroQDIModel(  # noqa: N802
     readout_mlp_hidden_layers_width
         Hidden width of Allegro's readout MLP.
     **allegro_options
-        All other options of ``allegro.model.AllegroModel``.
+        All other options of ``allegro.model.AllegroModel``; in older checkpoints also the
+        circuit's fields, by their former names.
 
     References
     ----------
     Laskaris et al., Comput. Mater. Sci. (2026), sections 2.3 and 3.4.
     """
-    circuit = Circuit(
-        n_qubits=n_qubits,
-        n_features=readout_features,
-        depth=qdi_depth,
-        encoding=encoding,
-        variational=variational,
-        entangler=entangler,
-        entangling_gate=entangling_gate,
-        measurement=measurement,
-    )
+    former = {FORMER[n]: allegro_options.pop(n) for n in [*allegro_options] if n in FORMER}
+    given = asdict(circuit) if isinstance(circuit, Circuit) else circuit or {}
+    chosen = Circuit(**former, **given)
 
     def readout(irreps: dict[str, Any]) -> GraphModuleMixin:
         return QDIReadout(
-            circuit, hybrid_layer, readout_mlp_hidden_layers_width, output_mlp_width, irreps
+            chosen, hybrid_layer, readout_mlp_hidden_layers_width, output_mlp_width, irreps
         )
 
     return _allegro_with_readout(readout, allegro_options)

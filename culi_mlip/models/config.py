@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ase.calculators.calculator import all_properties
@@ -47,8 +48,10 @@ def nequip_config(
         used = ["forces", "stress"] if "stress" in labels and settings.loss.stress else ["forces"]
     scale = "${training_data_stats:per_type_forces_rms}" if used else energy_scale
     return {
-        # The run folder is the working directory: `cd run && nequip-train` repeats it.
-        "hydra": {"run": {"dir": "."}, "output_subdir": None, "job": {"chdir": False}},
+        # The run folder is the working directory: `cd run && nequip-train` repeats the training
+        # in a folder of its own, as the record of this one holds the digest of its checkpoint.
+        "place": "repeated",
+        "hydra": {"run": {"dir": "${place}"}, "output_subdir": None, "job": {"chdir": False}},
         "run": ["train"],
         "data": _data(settings, train_file, val_file, species, used),
         "trainer": _trainer(settings),
@@ -129,7 +132,7 @@ def _trainer(settings: TrainSettings) -> dict[str, Any]:
     # a second, unmonitored one, written each epoch.
     checkpoint = {
         "_target_": "culi_mlip.models.continuation.ModelCheckpoint",
-        "dirpath": "checkpoints",
+        "dirpath": "${place}/checkpoints",
         "enable_version_counter": False,
     }
     together = {"strategy": {"_target_": "nequip.train.SimpleDDPStrategy"}}
@@ -146,7 +149,7 @@ def _trainer(settings: TrainSettings) -> dict[str, Any]:
         "num_sanity_val_steps": 0,
         "logger": {
             "_target_": "lightning.pytorch.loggers.CSVLogger",
-            "save_dir": ".",
+            "save_dir": "${place}",
             "name": "logs",
             "flush_logs_every_n_steps": 1,
         },
@@ -230,20 +233,13 @@ def _model(
     }
     if settings.variant == "mlp":
         model |= {
-            "readout_features": settings.readout_features or 16,
+            "readout_features": settings.readout_features,
             "further_mlp_widths": list(settings.further_mlp_widths),
         }
     elif settings.variant in HYBRID_LAYERS:
         model |= {
             "hybrid_layer": HYBRID_LAYERS[settings.variant],
-            "readout_features": settings.readout_features or 4,
-            "n_qubits": settings.n_qubits,
-            "qdi_depth": settings.qdi_depth,
-            "encoding": settings.encoding,
-            "variational": settings.variational,
-            "entangler": settings.entangler,
-            "entangling_gate": settings.entangling_gate,
-            "measurement": settings.measurement,
+            "circuit": asdict(settings.circuit),
             "output_mlp_width": settings.output_mlp_width,
         }
     return model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,8 @@ from ase.calculators.calculator import Calculator
 from numpy.typing import ArrayLike, NDArray
 
 from culi_mlip.errors import DatasetError
+from culi_mlip.progress import Progress
+from culi_mlip.records import Record
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,14 @@ class Errors:
     stress_mae: float | None
 
 
+class ErrorsRecord(Record):
+    """Content of ``errors.json``: one row a kind of structure, then "all"."""
+
+    UPDATES = (lambda rows: {"errors": rows},)
+
+    errors: list[Errors]
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Labels beside predictions.
@@ -66,7 +76,7 @@ def evaluate(
     frames: Sequence[Atoms],
     calculator: Calculator,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Compare a potential with the labels of frames.
 

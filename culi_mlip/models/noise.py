@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,9 @@ from ase.calculators.calculator import Calculator
 from numpy.typing import NDArray
 
 from culi_mlip.errors import DatasetError, ModelError
+from culi_mlip.models.evaluation import Errors, evaluate
 from culi_mlip.models.readout import QDIReadout
+from culi_mlip.progress import Progress
 from culi_mlip.quantum import Circuit, QDILayer
 from culi_mlip.quantum.noise import NoisyLayer
 
@@ -67,7 +70,7 @@ def noise_errors(
     depolarising: Sequence[float] = (1e-4, 1e-3, 1e-2),
     repeats: int = 3,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[NoiseErrors]:
     """Evaluate a hybrid with a noisy circuit, through PennyLane, beside the exact one.
 
@@ -126,6 +129,101 @@ def noise_errors(
         energy_mae, force_mae = np.mean(differences, axis=0)
         result.append(NoiseErrors(n, p, float(energy_mae), float(force_mae)))
     return result
+
+
+@dataclass(frozen=True)
+class NoiseStudy:
+    """What noise costs a hybrid, beside the errors that it has anyway.
+
+    Attributes
+    ----------
+    circuit
+        The hybrid's.
+    n_frames
+        How many frames were evaluated.
+    rows
+        As from `noise_errors`.
+    laws
+        Power laws of the errors, named "energy_by_shots", "force_by_depolarising" and so on; None
+        where there are too few values for one.
+    own
+        Errors of the model itself on the same frames.
+    """
+
+    circuit: Circuit
+    n_frames: int
+    rows: list[NoiseErrors]
+    laws: dict[str, PowerLaw | None]
+    own: Errors
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The numbers, as they are written to a file."""
+        return {
+            "frames": self.n_frames,
+            "rows": [asdict(row) for row in self.rows],
+            "laws": {name: asdict(law) for name, law in self.laws.items() if law},
+            "model_energy_mae": self.own.energy_mae,
+            "model_force_mae": self.own.force_mae,
+        }
+
+
+def noise_study(
+    frames: Sequence[Atoms],
+    calculator: Calculator,
+    *,
+    most: int = 5,
+    shots: Sequence[int] = (100, 1000, 10000, 100000),
+    depolarising: Sequence[float] = (1e-4, 1e-3, 1e-2),
+    repeats: int = 3,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> NoiseStudy:
+    """Judge a hybrid's noise by its own errors, and fit power laws to it.
+
+    Parameters
+    ----------
+    frames
+        Frames with energies and forces.
+    calculator
+        A `HybridAllegro` of an Allegro+QDI checkpoint; it is left as it was.
+    most
+        How many frames are evaluated at most, evenly chosen.
+    shots, depolarising, repeats, seed, progress
+        As in `noise_errors`.
+
+    Raises
+    ------
+    ModelError
+        As `noise_errors`.
+    DatasetError
+        If there are no frames, or they have no forces.
+    """
+    chosen = frames[:: max(1, math.ceil(len(frames) / most))]
+    own = evaluate(chosen, calculator).errors[-1]
+    if own.force_mae is None:
+        raise DatasetError("the frames have no forces, beside which noise is judged: label them")
+    rows = noise_errors(
+        chosen,
+        calculator,
+        shots=shots,
+        depolarising=depolarising,
+        repeats=repeats,
+        seed=seed,
+        progress=progress,
+    )
+    parts = {
+        "shots": [row for row in rows if row.shots],
+        "depolarising": [row for row in rows if not row.shots],
+    }
+    laws = {
+        f"{kind}_by_{name}": power_law(
+            [getattr(row, name) for row in part], [getattr(row, f"{kind}_mae") for row in part]
+        )
+        for name, part in parts.items()
+        for kind in ("energy", "force")
+    }
+    return NoiseStudy(circuit_of(calculator), len(chosen), rows, laws, own)
 
 
 def circuit_of(calculator: Calculator) -> Circuit:

@@ -10,8 +10,8 @@ P                   ``polynomial_cutoff_p``: exponent of the polynomial envelope
 Layers              ``num_layers``: Allegro's tensor-product layers
 Edge MLP            ``readout_width``: hidden width of Allegro's readout MLP
 Final MLP           ``further_mlp_widths`` (+MLP), ``output_mlp_width`` (+QDI)
-QDI depth           ``qdi_depth``
-QDI input features  ``readout_features``
+QDI depth           ``circuit.depth``
+QDI input features  ``circuit.n_features``
 ==================  ==========================================================
 
 Lengths of training are those of Table 5. What the paper does not give (features, l_max, loss,
@@ -55,12 +55,12 @@ _TABLES: dict[str, tuple[tuple[str, ...], dict[str, tuple[Any, ...]]]] = {
         },
     ),
     "qdi": (  # Table 3
-        ("output_mlp_width", "qdi_depth", "readout_features"),
+        ("output_mlp_width", "circuit"),
         {
-            "aspirin": (9.5, 1e-3, 1, 6.0, 4, 16, 4, 4, 21),
-            "benzene": (12.0, 1e-3, 1, 5.0, 3, 32, 16, 1, 4),
-            "qm9": (12.0, 1e-3, 5, 10.0, 3, 32, 128, 3, 4),
-            "culi": (5.0, 4.02e-3, 5, 12.0, 3, 4, 128, 3, 4),
+            "aspirin": (9.5, 1e-3, 1, 6.0, 4, 16, 4, {"depth": 4, "n_features": 21}),
+            "benzene": (12.0, 1e-3, 1, 5.0, 3, 32, 16, {"depth": 1, "n_features": 4}),
+            "qm9": (12.0, 1e-3, 5, 10.0, 3, 32, 128, {"depth": 3, "n_features": 4}),
+            "culi": (5.0, 4.02e-3, 5, 12.0, 3, 4, 128, {"depth": 3, "n_features": 4}),
         },
     ),
 }

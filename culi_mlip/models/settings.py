@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from culi_mlip.configuration import Configuration, parse, read_yaml
-from culi_mlip.errors import CuliError
+from culi_mlip.configuration import Configuration, check_keys, parse, read_yaml
+from culi_mlip.errors import CuliError, RecipeError
 from culi_mlip.models.presets import preset
+from culi_mlip.quantum import Circuit
 
 Variant = Literal["allegro", "mlp", "qdi", "qdi-frozen", "qdi-mlp", "qdi-identity"]
 
@@ -29,6 +30,18 @@ HYBRID_LAYERS: dict[str, str] = {
     "qdi-identity": "identity",
 }
 """What stands in the place of the circuit in each hybrid variant."""
+
+FORMER = {
+    "n_qubits": "n_qubits",
+    "readout_features": "n_features",
+    "qdi_depth": "depth",
+    "encoding": "encoding",
+    "variational": "variational",
+    "entangler": "entangler",
+    "entangling_gate": "entangling_gate",
+    "measurement": "measurement",
+}
+"""Fields of the circuit by their former names, as settings and as options of the builder."""
 
 Width = Annotated[int, Field(ge=1, le=65536)]
 
@@ -81,15 +94,10 @@ class TrainSettings(Configuration):
         Allegro's layers and features.
     readout_width
         Hidden width of Allegro's readout MLP (the paper's "edge MLP").
-    readout_features
-        Features between the readout and the further MLP or the circuit; ``None`` takes
-        16 (mlp) or 4 (qdi).
-    further_mlp_widths
-        Hidden widths of the further MLP (mlp).
-    n_qubits, qdi_depth, output_mlp_width
+    readout_features, further_mlp_widths
+        Features between the readout and the further MLP, and the hidden widths of that (mlp).
+    circuit, output_mlp_width
         The circuit, and the width of the layers after it (qdi).
-    encoding, variational, entangler, entangling_gate, measurement
-        The circuit's gates, as in `culi_mlip.quantum.Circuit` (qdi).
     loss
         Weights of the loss.
     seed
@@ -114,50 +122,62 @@ class TrainSettings(Configuration):
     num_scalar_features: Width = 32
     num_tensor_features: Width = 8
     readout_width: Width = 32
-    readout_features: int | None = Field(None, ge=1, le=1024)
+    readout_features: int = Field(16, ge=1, le=1024)
     further_mlp_widths: tuple[Width, ...] = (16, 16)
-    n_qubits: int = 4
-    qdi_depth: int = 3
-    encoding: str = "Z"
-    variational: str = "X"
-    entangler: str = "ring"
-    entangling_gate: str = "CNOT"
-    measurement: str = "Y"
+    circuit: Circuit = Circuit()
     output_mlp_width: Width = 16
     loss: LossWeights = LossWeights()
     seed: int = Field(0, ge=0, lt=2**32)
     model_dtype: Literal["float32", "float64"] = "float32"
     compile: bool = False
 
-    @model_validator(mode="after")
-    def _check_circuit(self) -> TrainSettings:
-        from culi_mlip.quantum import Circuit  # imports PyTorch
+    @model_validator(mode="before")
+    @classmethod
+    def _take_former_names(cls, values: Any) -> Any:
+        return with_circuit(values) if isinstance(values, dict) else values
 
+    @field_validator("circuit", mode="before")
+    @classmethod
+    def _build_circuit(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        check_keys(value, Circuit.__dataclass_fields__)
         try:
-            Circuit(
-                n_qubits=self.n_qubits,
-                n_features=self.readout_features or 4,
-                depth=self.qdi_depth,
-                encoding=self.encoding,
-                variational=self.variational,
-                entangler=self.entangler,
-                entangling_gate=self.entangling_gate,
-                measurement=self.measurement,
-            )
+            return Circuit(**value)
         except CuliError as error:
-            raise ValueError(str(error)) from None
-        return self
+            raise ValueError(str(error).removeprefix("circuit with ")) from None
 
-    def identity(self, without: Collection[str] = ()) -> dict[str, Any]:
-        """Return what tells trainings apart: settings that older versions lack only if they differ.
 
-        A setting that is added with a default then leaves the trainings that exist as they are.
-        """
-        values = self.model_dump(mode="json", exclude=set(without))
-        for name in ("schedule", "devices"):
-            if values[name] == type(self).model_fields[name].default:
-                del values[name]
-        return values
+def present_name(name: str, variant: Any) -> str:
+    """Return what a setting is called today: ``circuit.depth`` for ``qdi_depth``.
+
+    Only in a hybrid was `readout_features` the circuit's.
+    """
+    is_hybrid = variant in list(HYBRID_LAYERS)  # whatever the variant is given as
+    if name not in FORMER or (name == "readout_features" and not is_hybrid):
+        return name
+    return f"circuit.{FORMER[name]}"
+
+
+def with_circuit(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the circuit in `circuit`, where they have its fields by former names.
+
+    Raises
+    ------
+    ValueError
+        If they have both.
+    """
+    values = {n: v for n, v in values.items() if (n, v) != ("readout_features", None)}
+    variant = values.get("variant", TrainSettings.model_fields["variant"].default)
+    former = [name for name in values if present_name(name, variant) != name]
+    circuit = values.get("circuit", {})
+    if "readout_features" in former and (not isinstance(circuit, dict) or "n_features" in circuit):
+        former.remove("readout_features")  # the further MLP's, as the circuit has its own
+    if former and "circuit" in values:
+        name = former[0]
+        raise ValueError(f"'{name}' beside 'circuit': give it there, as '{FORMER[name]}'")
+    nested = {FORMER[name]: values.pop(name) for name in former}
+    return values | {"circuit": nested} if nested else values
 
 
 def load_settings(
@@ -173,6 +193,27 @@ def load_settings(
         If the preset is unknown, the file is missing or not YAML, or a setting is unknown or
         out of range.
     """
-    values = preset(preset_name) if preset_name is not None else {}
-    values = values | (read_yaml(path) if path is not None else {}) | dict(flags)
-    return parse(TrainSettings, values, str(path or "training settings"))
+    sources = [
+        preset(preset_name) if preset_name is not None else {},
+        read_yaml(path) if path is not None else {},
+        dict(flags),
+    ]
+    name = str(path or "training settings")
+    variant = {key: v for source in sources for key, v in source.items() if key == "variant"}
+    values: dict[str, Any] = {}
+    try:
+        for source in sources:
+            values = _overridden(values, with_circuit(source | variant))
+    except ValueError as error:
+        raise RecipeError(f"{name}, {error}") from error
+    return parse(TrainSettings, values, name)
+
+
+def _overridden(values: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:
+    """Values overridden by others, those of a nested setting one by one."""
+    nested = {
+        key: values[key] | value
+        for key, value in by.items()
+        if isinstance(value, dict) and isinstance(values.get(key), dict)
+    }
+    return values | by | nested

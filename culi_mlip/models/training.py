@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,19 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 
 from culi_mlip.datasets import fit_reference_energies
+from culi_mlip.datasets.card import Card
 from culi_mlip.datasets.frames import LabelKeys, labels_of, plain_copy, training_frames
 from culi_mlip.datasets.references import composition, composition_energies
 from culi_mlip.devices import check_device, environment_of, gpu_indices
 from culi_mlip.errors import CuliError, DatasetError, ModelError, OutputError
-from culi_mlip.files import read_record, write_json, write_text
+from culi_mlip.files import file_digest, write_text
 from culi_mlip.models.config import nequip_config
+from culi_mlip.models.files import BEST, ModelRecord, Validation, checkpoint_digest, has_changed
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.process import KEEP_FREED_MEMORY, die_with_parent, end_family
+from culi_mlip.progress import Progress
+from culi_mlip.records import Record
 from culi_mlip.runs import is_finished, run_folder
-
-_RECORDED = ("reference_energies", "validation", "best_epoch")
 
 _INTERPOLATED = "${"
 """What Hydra's configurations take for a reference, in paths too."""
@@ -44,12 +45,53 @@ class TrainedModel:
     folder
         The run folder.
     metadata
-        Content of ``model.json``: species, cutoff, variant, units, training set digest,
-        reference engine and settings, reference energies, validation errors.
+        What is known of the model: content of ``model.json``.
     """
 
     folder: Path
-    metadata: Mapping[str, Any]
+    metadata: ModelRecord
+
+
+def _with_epochs(old: dict[str, Any]) -> dict[str, Any]:
+    """Version 0 had the epochs beside the settings."""
+    epochs = old.pop("epochs")
+    return {**old, "settings": {**old["settings"], "epochs": epochs}}
+
+
+class TrainInputs(Record):
+    """What a training is of, as its run folder's record has it.
+
+    Attributes
+    ----------
+    data
+        Folder of the frames, from the run folder.
+    data_digest, val_digest
+        SHA-256 of ``train.extxyz`` and ``val.extxyz``.
+    settings
+        Of the training.
+    keys
+        Names of the frames' labels.
+    """
+
+    UPDATES = (_with_epochs,)
+    MACHINE = frozenset({"data"})
+
+    data: str
+    data_digest: str
+    val_digest: str
+    settings: TrainSettings
+    keys: LabelKeys = LabelKeys()
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the training frames, which may grow."""
+        return self.settings.epochs
+
+    def identity(self, without: Collection[str] = ()) -> dict[str, Any]:
+        """Return what tells trainings apart, the epochs by themselves."""
+        settings = self.settings.identity(without={"epochs"})
+        others = super().identity(without={"settings", *without})
+        return {**others, "settings": settings, "epochs": self.epochs}
 
 
 def train(
@@ -59,7 +101,7 @@ def train(
     *,
     keys: LabelKeys | None = None,
     device: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> TrainedModel:
     """Train a potential, continue a training that was killed, or extend one that finished.
 
@@ -67,7 +109,7 @@ def train(
     training of so many epochs at once. A one-cycle schedule is made for its number of epochs.
 
     ``nequip-train`` runs on a plain configuration, ``config.yaml`` in the run folder; whoever
-    has nequip and this package repeats it by ``cd run && nequip-train``.
+    has nequip and this package repeats it by ``cd run && nequip-train``, in ``run/repeated``.
 
     Parameters
     ----------
@@ -93,8 +135,8 @@ def train(
     DatasetError
         If frames are missing or lack labels.
     CuliError
-        If the folder holds another training, one that cannot be extended, or there are no such
-        devices.
+        If the folder holds another training, one that cannot be extended, or one whose checkpoint
+        was changed since; or there are no such devices.
     ModelError
         If nequip failed.
     OutputError
@@ -104,18 +146,22 @@ def train(
     device = _checked_device(device, settings.devices)
     source, folder = Path(data), Path(out)
     parts = {part: training_frames(source / f"{part}.extxyz", keys) for part in ("train", "val")}
-    inputs = {
-        "data": _relative(source, folder),
-        "data_digest": _digest(source / "train.extxyz"),
-        "val_digest": _digest(source / "val.extxyz"),
-        "settings": settings.identity(without={"epochs"}),
-        "epochs": settings.epochs,
-    }
-    if keys not in (None, LabelKeys()):
-        inputs["keys"] = vars(keys)
+    inputs = TrainInputs(
+        data=_relative(source, folder),
+        data_digest=file_digest(source / "train.extxyz"),
+        val_digest=file_digest(source / "val.extxyz"),
+        settings=settings,
+        keys=keys or LabelKeys(),
+    )
     grows = "epochs" if settings.schedule == "constant" else ""
     if is_finished(folder, inputs, grows=grows, instead=_INSTEAD):
-        return TrainedModel(folder, read_record(folder / "model.json", *_RECORDED))
+        record = ModelRecord.read(folder / "model.json")
+        if has_changed(folder, record):
+            raise CuliError(
+                f"{folder / BEST} is not the model of this training, as its record has another "
+                "digest: keep it elsewhere, and remove the folder to train anew"
+            )
+        return TrainedModel(folder, record)
     config = _config(settings, parts, source, folder)
     with run_folder(folder, "train", inputs):
         read = plain_copy(source, parts, folder / "frames", keys)
@@ -124,9 +170,9 @@ def train(
             config["data"][f"{part}_file_path"] = f"{place}/{part}.extxyz"
         write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         _run_nequip(folder, settings.epochs, environment_of(device), progress)
-        metadata = _metadata(settings, parts, source, folder, config)
-        write_json(folder / "model.json", metadata)
-    return TrainedModel(folder, metadata)
+        record = _record(settings, parts, source, folder, config)
+        record.write(folder / "model.json")
+    return TrainedModel(folder, record)
 
 
 _INSTEAD = (
@@ -211,9 +257,9 @@ def _run_nequip(
     folder: Path,
     epochs: int,
     device: Mapping[str, str],
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> None:
-    command = [sys.executable, "-m", "nequip.scripts.train"]
+    command = [sys.executable, "-m", "nequip.scripts.train", "place=."]
     if (folder / "checkpoints" / "last.ckpt").exists():
         command.append("++ckpt_path=checkpoints/last.ckpt")
     # Where freed memory is kept, a step takes half the time.
@@ -252,38 +298,35 @@ def _raise_failure(folder: Path, code: int) -> None:
     raise ModelError(f"nequip-train ended with code {code} ({reason[:200]}): see {log}")
 
 
-def _metadata(
+def _record(
     settings: TrainSettings,
     parts: Mapping[str, Sequence[Atoms]],
     source: Path,
     folder: Path,
     config: Mapping[str, Any],
-) -> dict[str, Any]:
-    card = read_record(source / "card.json") if (source / "card.json").exists() else {}
+) -> ModelRecord:
+    has_card = (source / "card.json").exists()
+    labels = Card.read(source / "card.json").labels() if has_card else {}
     model = config["training_module"]["model"]
     best = min(learning_curve(folder), key=lambda row: row["val0_epoch/weighted_sum"])
-    return {
-        "variant": settings.variant,
-        "species": model["type_names"],
-        "r_max": settings.r_max,
-        "units": {"energy": "eV", "length": "Å", "stress": "eV/Å³ (ASE sign and order)"},
-        "reference_energies": model["per_type_energy_shifts"],
-        "engine": card.get("engine"),
-        "engine_title": card.get("engine_title"),
-        "engine_settings": card.get("engine_settings"),
-        "is_dft": card.get("is_dft"),
-        "caution": card.get("caution"),
-        "notes": _notes(parts),
-        "train_frames": len(parts["train"]),
-        "train_sha256": _digest(source / "train.extxyz"),
-        "best_epoch": int(best["epoch"]),
-        "validation": {
-            "force_mae": best.get("val0_epoch/forces_mae"),
-            "energy_mae_per_atom": best["val0_epoch/per_atom_energy_mae"],
-            "stress_mae": best.get("val0_epoch/stress_mae"),
-        },
-        "settings": settings.model_dump(mode="json"),
-    }
+    return ModelRecord(
+        variant=settings.variant,
+        species=model["type_names"],
+        r_max=settings.r_max,
+        reference_energies=model["per_type_energy_shifts"],
+        **labels,
+        notes=_notes(parts),
+        train_frames=len(parts["train"]),
+        train_sha256=file_digest(source / "train.extxyz"),
+        best_epoch=int(best["epoch"]),
+        validation=Validation(
+            force_mae=best.get("val0_epoch/forces_mae"),
+            energy_mae_per_atom=best["val0_epoch/per_atom_energy_mae"],
+            stress_mae=best.get("val0_epoch/stress_mae"),
+        ),
+        settings=settings,
+        checkpoint_sha256=checkpoint_digest(folder),
+    )
 
 
 def _notes(parts: Mapping[str, Sequence[Atoms]]) -> list[str]:
@@ -315,10 +358,6 @@ def _plain_place(source: Path, folder: Path) -> str:
 def _relative(source: Path, folder: Path) -> str:
     """The way from a run folder to its data: the system's, which follows symbolic links."""
     return os.path.relpath(os.path.realpath(source), os.path.realpath(folder))
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _version(metrics: Path) -> int:

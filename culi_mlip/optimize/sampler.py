@@ -19,6 +19,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from culi_mlip.errors import SpaceError
+from culi_mlip.optimize.optuna_private import FIXED, RETRIED, set_system_attribute
 from culi_mlip.optimize.samo_cobra import SamoCobra, check_seed
 from culi_mlip.optimize.space import Categorical, Integer, Parameter, Space
 
@@ -28,7 +29,7 @@ POINT = "samo_cobra:point"
 INTERRUPTED = "samo_cobra:interrupted"
 """System attribute of failed trials that say nothing about their point; others will evaluate it."""
 
-PATIENCE = 10.0
+PLANNING_TIMEOUT = 10.0
 """Seconds that a trial waits for those started before it to plan their points."""
 
 
@@ -98,7 +99,7 @@ class SamoCobraSampler(BaseSampler):
         points = optimizer.ask()
         if not points:
             raise SpaceError("every point of the search space has been asked: nothing is left")
-        study._storage.set_trial_system_attr(trial._trial_id, POINT, points[0])
+        set_system_attribute(study, trial, POINT, points[0])
         return points[0]
 
     def sample_independent(
@@ -123,7 +124,7 @@ class SamoCobraSampler(BaseSampler):
     def _others(self, study: Study, trial: FrozenTrial) -> list[FrozenTrial]:
         """All other trials, once those that started before have planned their points."""
         while True:
-            trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+            trials = study.get_trials(deepcopy=False)
             now = time.time()
             unplanned = [
                 t
@@ -132,7 +133,7 @@ class SamoCobraSampler(BaseSampler):
                 and t.state == TrialState.RUNNING
                 and self._planned_point(t) is None
                 and t.datetime_start is not None
-                and abs(now - t.datetime_start.timestamp()) < PATIENCE
+                and abs(now - t.datetime_start.timestamp()) < PLANNING_TIMEOUT
             ]
             if not unplanned:
                 return [t for t in trials if t.number != trial.number]
@@ -154,7 +155,7 @@ class SamoCobraSampler(BaseSampler):
     def _planned_point(self, trial: FrozenTrial) -> dict[str, Any] | None:
         """The point of a trial, if it is known."""
         known = trial.system_attrs.get(POINT, {})
-        return self._point(known | trial.system_attrs.get("fixed_params", {}) | trial.params)
+        return self._point(known | trial.system_attrs.get(FIXED, {}) | trial.params)
 
     def _point(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
         """Parameters as a point of the space; None if they are of another."""
@@ -178,7 +179,7 @@ class SamoCobraSampler(BaseSampler):
             reference=reference,
             noisy=self.noisy,
         )
-        retried = {n for t in trials for n in t.system_attrs.get("retry_history", ())}
+        retried = {n for t in trials for n in t.system_attrs.get(RETRIED, ())}
         for trial in trials:
             point = self._point(trial.params)
             if point is None or not trial.state.is_finished():

@@ -37,15 +37,7 @@ class Real:
 
 @dataclass(frozen=True)
 class Integer:
-    """An integer from `low` to `high`, both included.
-
-    Parameters
-    ----------
-    low, high
-        Bounds.
-    log
-        Whether ratios matter rather than differences.
-    """
+    """An integer from `low` to `high`, both included; parameters as of `Real`."""
 
     low: int
     high: int

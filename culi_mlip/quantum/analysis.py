@@ -7,7 +7,8 @@ leaves a definition open, ours is in the docstring.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from culi_mlip.errors import CuliError
+from culi_mlip.progress import Progress
 from culi_mlip.quantum.circuit import Circuit
 from culi_mlip.quantum.layer import QDILayer
 
@@ -219,6 +221,41 @@ def fisher(
         near_zero=float((eigenvalues < threshold).mean()),
         threshold=threshold,
     )
+
+
+def rank_by_depth(
+    circuit: Circuit,
+    *,
+    draws: int = 10,
+    seed: int = 0,
+    depths: Sequence[int] = (1, 2, 3, 4, 5),
+    progress: Progress | None = None,
+) -> dict[int, float]:
+    """Return the mean rank of the Fisher matrices of a circuit made shallower and deeper.
+
+    Parameters
+    ----------
+    circuit
+        The circuit.
+    draws, seed
+        As in `fisher`.
+    depths
+        Rotation-and-entangler layers in a block.
+    progress
+        Called with (depths done, depths in all).
+    """
+    ranks = {}
+    for n, depth in enumerate(depths, 1):
+        deeper = replace(circuit, depth=depth)
+        ranks[depth] = float(fisher(deeper, draws=draws, seed=seed).ranks.mean())
+        if progress:
+            progress(n, len(depths))
+    return ranks
+
+
+def rank_plateau(ranks: Mapping[int, float]) -> int:
+    """Return the least depth whose rank is within 1 % of the largest, of ranks by depth."""
+    return min(depth for depth, rank in ranks.items() if rank > 0.99 * max(ranks.values()))
 
 
 def fourier(

@@ -4,27 +4,21 @@
 # be loaded from a packaged model.
 import importlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from itertools import combinations
 from numbers import Integral
 from typing import Any, NamedTuple
 
 from culi_mlip.errors import CuliError
 
-MAX_QUBITS = 8
-"""Widest circuit evaluated here: the cost of the layer grows as 4**n_qubits."""
+QUBITS = range(1, 9)
+"""Widths of circuits: the cost of the layer grows as 4**n_qubits."""
 
-MAX_DEPTH = 8
-"""Deepest block."""
-
-CHOICES = {
-    "encoding": ("X", "Y", "Z"),
-    "variational": ("X", "Y", "Z"),
-    "measurement": ("X", "Y", "Z"),
-    "entangler": ("ring", "chain", "all"),
-    "entangling_gate": ("CNOT", "CZ"),
-}
-"""Values of the fields of `Circuit` that are names."""
+FEATURES = range(1, 1025)
+DEPTHS = range(1, 9)
+AXES = ("X", "Y", "Z")
+ENTANGLERS = ("ring", "chain", "all")
+ENTANGLING_GATES = ("CNOT", "CZ")
 
 
 class Gate(NamedTuple):
@@ -48,6 +42,11 @@ class Gate(NamedTuple):
     feature: int | None = None
 
 
+def _meta(allowed: range | tuple[str, ...], text: str) -> dict[str, Any]:
+    """What a field may be, and its help at the command line."""
+    return {"allowed": allowed, "help": text}
+
+
 @dataclass(frozen=True)
 class Circuit:
     """A quantum depth-infused (QDI) circuit: data re-uploading on a lattice of features.
@@ -62,7 +61,7 @@ class Circuit:
     n_qubits
         Number of qubits, 1 to 8.
     n_features
-        Number of features (angles in radians). They fill the lattice row by row,
+        Number of features (angles in radians), 1 to 1024. They fill the lattice row by row,
         `n_qubits` in a row; the last row is padded with zeros.
     depth
         Number of rotation-and-entangler layers in a block, 1 to 8.
@@ -88,30 +87,30 @@ class Circuit:
     4 qubits, 4 features and depth 3 give the paper's 24 parameters.
     """
 
-    n_qubits: int = 4
-    n_features: int = 4
-    depth: int = 3
-    encoding: str = "Z"
-    variational: str = "X"
-    entangler: str = "ring"
-    entangling_gate: str = "CNOT"
-    measurement: str = "Y"
+    n_qubits: int = field(default=4, metadata=_meta(QUBITS, "Number of qubits."))
+    n_features: int = field(default=4, metadata=_meta(FEATURES, "Number of features."))
+    depth: int = field(
+        default=3, metadata=_meta(DEPTHS, "Rotation-and-entangler layers in a block.")
+    )
+    encoding: str = field(default="Z", metadata=_meta(AXES, "Axis of the rotations by features."))
+    variational: str = field(default="X", metadata=_meta(AXES, "Axis of the rotations by weights."))
+    entangler: str = field(default="ring", metadata=_meta(ENTANGLERS, "Which pairs are entangled."))
+    entangling_gate: str = field(
+        default="CNOT", metadata=_meta(ENTANGLING_GATES, "How they are entangled.")
+    )
+    measurement: str = field(default="Y", metadata=_meta(AXES, "Pauli operator that is measured."))
 
     def __post_init__(self) -> None:
-        for name in ("n_qubits", "n_features", "depth"):
-            if not isinstance(getattr(self, name), Integral):
-                raise CuliError(f"circuit with {name}={getattr(self, name)!r}: give an integer")
-        if not 1 <= self.n_qubits <= MAX_QUBITS:
-            raise CuliError(f"circuit with n_qubits={self.n_qubits}: give 1 to {MAX_QUBITS} qubits")
-        if self.n_features < 1:
-            raise CuliError(f"circuit with n_features={self.n_features}: give at least 1 feature")
-        if not 1 <= self.depth <= MAX_DEPTH:
-            raise CuliError(f"circuit with depth={self.depth}: give a depth of 1 to {MAX_DEPTH}")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise CuliError(
-                    f"circuit with {name}={getattr(self, name)!r}: choose {', '.join(choices)}"
-                )
+        for each in fields(self):
+            value, allowed = getattr(self, each.name), each.metadata["allowed"]
+            wrong = f"circuit with {each.name}={value!r}"
+            if isinstance(allowed, range):
+                if not isinstance(value, Integral):
+                    raise CuliError(f"{wrong}: give an integer")
+                if value not in allowed:
+                    raise CuliError(f"{wrong}: give {allowed[0]} to {allowed[-1]}")
+            elif value not in allowed:
+                raise CuliError(f"{wrong}: choose {', '.join(allowed)}")
 
     @property
     def n_rows(self) -> int:

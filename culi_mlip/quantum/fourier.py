@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-from culi_mlip.quantum.kernels import is_batched, is_traced
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 Array = NDArray[np.floating[Any]]
 
@@ -63,7 +62,7 @@ def coefficients(weight: Tensor, constants: Constants) -> Tensor:
     Tensor, shape (3·n_qubits, 3**(n_features - 1))
     """
     is_numpys = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
-    if is_traced() or not is_numpys:
+    if _is_traced() or not is_numpys:
         return _plain_coefficients(weight, constants)
     result: Tensor = _Coefficients.apply(weight, constants)
     return result
@@ -99,6 +98,20 @@ def inverse_transform(n_features: int) -> NDArray[np.float64]:
     for _ in range(n_features):
         result = np.kron(result, one)
     return result
+
+
+def _is_traced() -> bool:
+    """Whether a tracer or a transform (torch.func) watches, which must see ordinary operations."""
+    return (
+        torch.compiler.is_compiling()
+        or is_in_torch_dispatch_mode()
+        or torch._C._are_functorch_transforms_active()
+    )
+
+
+def _is_batched(grad: Tensor) -> bool:
+    """Whether a gradient stands for many, whose memory only ordinary operations can reach."""
+    return _is_traced() or torch._C._functorch.is_legacy_batchedtensor(grad)
 
 
 def _plain_coefficients(weight: Tensor, constants: Constants) -> Tensor:
@@ -139,7 +152,7 @@ class _Coefficients(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         create_graph = torch.is_grad_enabled()  # for a second derivative of the weights
-        if create_graph or is_batched(grad):
+        if create_graph or _is_batched(grad):
             (weight,) = ctx.saved_tensors
             with torch.enable_grad():
                 plain = _plain_coefficients(weight, ctx.constants)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from culi_mlip.errors import CuliError, ModelError
-from culi_mlip.quantum.circuit import CHOICES, Circuit
+from culi_mlip.quantum.circuit import Circuit
 from culi_mlip.quantum.compiler import bits, compiled
 from culi_mlip.quantum.fourier import (
     Constants,
@@ -168,7 +168,7 @@ class QDILayer(torch.nn.Module):
         first = 0
         for qubits, block in zip(self.rows, blocks[1:], strict=True):
             row = angles[first : first + len(qubits)]
-            state = block @ rotate(state, row, self.bits[:, qubits], qubits)
+            state = block @ rotate(state, row, self.bits[:, qubits])
             first += len(qubits)
         return state
 
@@ -187,21 +187,21 @@ class QDILayer(torch.nn.Module):
 
 
 def _signature(circuit: Circuit) -> list[int]:
-    return [
-        CHOICES[field.name].index(value) if field.name in CHOICES else value
-        for field in fields(circuit)
-        for value in [getattr(circuit, field.name)]
-    ]
+    values = []
+    for field in fields(circuit):
+        value, allowed = getattr(circuit, field.name), field.metadata["allowed"]
+        values.append(value if isinstance(allowed, range) else allowed.index(value))
+    return values
 
 
 def _described(signature: list[int]) -> str:
     """The circuit of a signature, in words."""
     try:
-        values = {
-            field.name: CHOICES[field.name][value] if field.name in CHOICES else value
-            for field, value in zip(fields(Circuit), signature, strict=True)
-        }
-        return str(Circuit(**values))  # type: ignore[arg-type]
+        values: dict[str, Any] = {}
+        for field, value in zip(fields(Circuit), signature, strict=True):
+            allowed = field.metadata["allowed"]
+            values[field.name] = value if isinstance(allowed, range) else allowed[value]
+        return str(Circuit(**values))
     except (ValueError, IndexError, CuliError):
         return f"a circuit that this version does not know (signature {signature})"
 

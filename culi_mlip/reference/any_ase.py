@@ -9,7 +9,7 @@ import socket
 import typing
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ase.calculators.calculator import Calculator, FileIOCalculator
 from ase.calculators.genericfileio import GenericFileIOCalculator
@@ -36,6 +36,8 @@ class AseSettings(Configuration):
         Tells labels apart that calculator and arguments do not, such as those of a model before
         and after it was trained further.
     """
+
+    FIRST: ClassVar[frozenset[str]] = frozenset({"arguments", "calculator", "revision"})
 
     calculator: str = Field(pattern=r"^\w+(\.\w+)+$")
     arguments: dict[str, Any] = Field(default_factory=dict)

@@ -6,7 +6,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ase.calculators.calculator import Calculator
 
@@ -26,6 +26,8 @@ class CHGNetSettings(Configuration):
         Name of the pretrained model in chgnet's wheel. "r2scan" was trained on r2SCAN
         calculations; its surface energies of Cu and Li are 25 to 50 % too low.
     """
+
+    FIRST: ClassVar[frozenset[str]] = frozenset({"model"})
 
     model: Literal["r2scan"] = "r2scan"
 

@@ -12,7 +12,7 @@ import shutil
 import socket
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -59,6 +59,12 @@ class Cp2kSettings(Configuration):
     basis_set_file, potential_file
         Where CP2K finds them.
     """
+
+    FIRST: ClassVar[frozenset[str]] = frozenset({
+        "added_orbitals", "basis_set_file", "basis_sets", "cutoff", "damping", "electronic_steps",
+        "history", "kpoint_length", "mixing", "net_force", "potential_file", "potentials",
+        "relative_cutoff", "smearing_temperature", "tolerance",
+    })  # fmt: skip
 
     cutoff: float = Field(400.0, gt=0)
     relative_cutoff: float = Field(60.0, gt=0)

@@ -17,6 +17,7 @@ from ase.calculators.calculator import Calculator
 
 from culi_mlip.configuration import Configuration, parse
 from culi_mlip.errors import EngineError
+from culi_mlip.progress import Progress, no_progress
 from culi_mlip.reference import (
     any_ase,
     chgnet,
@@ -96,7 +97,7 @@ class Engine:
         force: float = 0.03,
         steps: int = 200,
         calculator: Calculator | None = None,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = no_progress,
     ) -> list[Atoms]:
         """Relax a structure in its cell, by the engine itself where it can.
 
@@ -169,10 +170,14 @@ class Engine:
             return lattice_constants.equilibrium(symbol, energies)
 
     @property
+    def given(self) -> str:
+        """The settings that differ from their defaults, in JSON: what a worker is given."""
+        return self.settings.model_dump_json(exclude_defaults=True)
+
+    @property
     def digest(self) -> str:
         """Short hash of name and settings: labels with the same digest may be mixed."""
-        settings = self.settings.model_dump(mode="json", exclude=set(self.settings.MACHINE))
-        text = json.dumps([self.name, settings], sort_keys=True)
+        text = json.dumps([self.name, self.settings.identity()], sort_keys=True)
         return "e" + hashlib.sha256(text.encode()).hexdigest()[:11]
 
     @property

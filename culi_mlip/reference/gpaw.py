@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms
@@ -50,6 +50,11 @@ class GpawSettings(Configuration):
     electronic_steps
         The most.
     """
+
+    FIRST: ClassVar[frozenset[str]] = frozenset({
+        "cutoff", "electronic_steps", "energy_tolerance", "kpoint_length", "kpoint_origin",
+        "semicore", "smearing", "width",
+    })  # fmt: skip
 
     cutoff: float = Field(520.0, gt=0)
     kpoint_length: float = Field(32.0, gt=0)
@@ -161,7 +166,7 @@ class StructureGpaw(Calculator):
         Where GPAW writes.
     """
 
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]
 
     def __init__(self, settings: GpawSettings, folder: str) -> None:
         super().__init__(directory=folder)

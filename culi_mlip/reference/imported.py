@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from pydantic import Field
 
@@ -25,6 +25,8 @@ class ImportedSettings(Configuration):
     settings
         All that tells labels of this code apart: functional, cutoff, k-points, potentials, ….
     """
+
+    FIRST: ClassVar[frozenset[str]] = frozenset({"code", "is_dft", "settings"})
 
     code: str = Field(pattern=r"^[A-Za-z][\w .+-]*$")
     is_dft: bool

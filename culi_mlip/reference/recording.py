@@ -14,7 +14,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from culi_mlip.files import output_errors
 from culi_mlip.reference.relaxation import computed_labels
 
-SAME = 1e-6
+RECORD_TOLERANCE = 1e-6
 """Å within which a structure is that of the record: processors differ in the last digits."""
 
 
@@ -35,7 +35,7 @@ class Recorded(Calculator):
         What the labels are of; a record of another is dropped.
     """
 
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]
 
     def __init__(self, calculator: Calculator, file: Path, identity: str) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Recorded(Calculator):
         step = self._known.popleft()
         positions = np.array(step.pop("positions"))
         if positions.shape != self.atoms.positions.shape or not np.allclose(
-            positions, self.atoms.positions, rtol=0, atol=SAME
+            positions, self.atoms.positions, rtol=0, atol=RECORD_TOLERANCE
         ):
             self._known.clear()
             return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.optimize import BFGS
 
 from culi_mlip.errors import EngineError
+from culi_mlip.progress import Progress
 
 
 def computed_labels(atoms: Atoms) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def relax(
     *,
     force: float,
     steps: int,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> list[Atoms]:
     """Relax a structure in its cell by BFGS; its constraints are obeyed.
 

@@ -66,6 +66,12 @@ class VaspSettings(Configuration):
         {"cores_per_band", "kpoint_groups", "corrections", "force_tolerance"}
     )
 
+    FIRST: ClassVar[frozenset[str]] = frozenset({
+        "algorithm", "cutoff", "dipole_correction", "electronic_steps", "energy_tolerance",
+        "functional", "kpoint_length", "potential_version", "potentials", "smearing", "symmetry",
+        "width",
+    })  # fmt: skip
+
     functional: Literal["r2scan", "pbe"] = "r2scan"
     cutoff: float = Field(520.0, gt=0)
     energy_tolerance: float = Field(1e-5, gt=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,10 @@ from ase.geometry import find_mic
 from ase.io.vasp import read_vasp as read_poscar
 
 from culi_mlip.errors import EngineError, LabelError
+from culi_mlip.progress import Progress
 from culi_mlip.reference.vasp import VaspSettings, md_values, relaxation_values
 from culi_mlip.reference.vasp_calculator import StructureVasp, end_left
 from culi_mlip.reference.vasp_outputs import VaspRun, accepted_frames, read_vasp
-
-Progress = Callable[[int, int], None]
 
 _POLL = 10.0
 """Seconds between looks at how far VASP is."""

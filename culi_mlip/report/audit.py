@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import os
 from collections.abc import Iterable
@@ -13,14 +12,63 @@ import numpy as np
 from ase import Atoms
 from matplotlib.figure import Figure
 
-from culi_mlip.datasets.audit import Audit, Finding
+from culi_mlip.datasets import open_store
+from culi_mlip.datasets.audit import Audit, AuditSettings, Finding, audit
+from culi_mlip.datasets.export import audit_settings_of
+from culi_mlip.datasets.frames import LabelKeys, labelled_frames, unread_labels
 from culi_mlip.files import write_text
 from culi_mlip.report.figures import ACCENT, INK, contact_sheet
-from culi_mlip.report.page import STYLE, image, table
+from culi_mlip.report.html import document, heading, image, paragraph, table
 
 MOST_PICTURES = 24
 BINS = 40
 _ENERGY, _FORCE = (Finding._fields.index(name) for name in ("energy", "force"))
+
+
+def report_audit(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    settings: AuditSettings | None = None,
+    keys: LabelKeys | None = None,
+) -> tuple[Audit, Path]:
+    """Audit a dataset or a structure file, and write ``audit.html`` and ``audit.csv``.
+
+    Parameters
+    ----------
+    source
+        The folder of a dataset, whose labelled frames are read one at a time, or a file.
+    out
+        The folder of the report.
+    settings
+        Thresholds; by default those that a dataset was split with.
+    keys
+        Names of a file's labels.
+
+    Returns
+    -------
+    Audit, Path
+        What was found, and the page.
+
+    Raises
+    ------
+    DatasetError
+        If the source has no labelled frame, or no frame has what `keys` names.
+    StructureError
+        If a file cannot be read.
+    """
+    is_dataset = Path(source).is_dir()
+    read = [] if is_dataset else labelled_frames(source, keys)
+    if settings is None and is_dataset:
+        settings = audit_settings_of(source)
+
+    def frames() -> Iterable[Atoms]:
+        return open_store(source).frames() if is_dataset else read
+
+    found = audit(frames(), settings)
+    if hint := unread_labels(read, keys):
+        found.notes.append(f"{source}: {hint}.")
+    return found, write_audit(found, frames(), out)
 
 
 def write_audit(found: Audit, frames: Iterable[Atoms], out: str | os.PathLike[str]) -> Path:
@@ -79,15 +127,12 @@ def histograms(found: Audit) -> Figure:
 def _page(found: Audit, shown: list[tuple[str, Atoms]]) -> str:
     reasons = [["fit for training", len(found.kept)], *map(list, found.reasons.items())]
     sections = [
-        f"<h1>Audit of {len(found.findings)} frames</h1>",
+        heading(f"Audit of {len(found.findings)} frames", 1),
         table(["", "frames"], reasons),
-        *(f"<p class=caution>{html.escape(note)}</p>" for note in found.notes),
+        *(paragraph(note, "caution") for note in found.notes),
         image(histograms(found), "Frames that are fit, by kind."),
     ]
     if shown:
-        sections.append(f"<h2>Unfit{f', the first {len(shown)}' * (len(shown) > 23)}</h2>")
+        sections.append(heading(f"Unfit{f', the first {len(shown)}' * (len(shown) > 23)}"))
         sections.append(image(contact_sheet(shown, columns=4), "From the side and from above."))
-    return (
-        "<!doctype html><html lang=en><head><meta charset=utf-8><title>Audit</title>"
-        f"<style>{STYLE}</style></head><body>{''.join(sections)}</body></html>\n"
-    )
+    return document("Audit", sections)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -18,12 +16,14 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from optuna.trial import FrozenTrial
 
 from culi_mlip.errors import CuliError
-from culi_mlip.files import read_record, write_bytes, write_text
-from culi_mlip.optimize.tuning import Tuning
-from culi_mlip.optimize.worker import trial_folder
+from culi_mlip.files import write_bytes, write_text
 from culi_mlip.report.figures import png
+from culi_mlip.report.html import Html, bullets, document, heading, paragraph, table
+from culi_mlip.tuning.records import FrontTime, TrialJob
+from culi_mlip.tuning.tune import Tuning
+from culi_mlip.tuning.worker import trial_folder
 
-Timings = Mapping[int, Mapping[str, Any]]
+Timings = Mapping[int, FrontTime]
 
 _COLOURS = ("#1b6ca8", "#d1495b", "#3d8b37", "#8e5ea2", "#e08e0b")
 
@@ -60,9 +60,10 @@ def write_report(
     write_text(folder / "trials.csv", _csv(tunings))
     for tuning in tunings:
         for title, trial in best_trials(tuning).items():
-            job = read_record(trial_folder(tuning.folder, trial) / "job.json", "settings")
+            job = TrialJob.read(trial_folder(tuning.folder, trial) / "job.json")
             name = f"{tuning.study.study_name}-{title.replace(' ', '-')}.yaml"
-            write_text(folder / "best" / name, yaml.safe_dump(job["settings"], sort_keys=False))
+            settings = job.settings.model_dump(mode="json")
+            write_text(folder / "best" / name, yaml.safe_dump(settings, sort_keys=False))
     page = folder / "report.html"
     write_text(page, _page(tunings, timings))
     return page
@@ -137,7 +138,7 @@ def _row(trial: FrozenTrial, timings: Timings) -> list[str]:
         str(slot) if slot else "0 (untuned)",
         f"{1000 * trial.values[0]:.1f}",
         f"{trial.values[1]:.3f}",
-        f"{again['inference_seconds']:.3f}" if again else "–",
+        f"{again.inference_seconds:.3f}" if again else "–",
         f"{trial.user_attrs['parameters']:,}",
         _settings(trial),
     ]
@@ -172,34 +173,24 @@ def _csv(tunings: Sequence[Tuning]) -> str:
 
 
 def _page(tunings: Sequence[Tuning], timings: Sequence[Timings]) -> str:
-    chart = _interactive(tunings).to_html(full_html=False, include_plotlyjs=True)
-    sections = []
+    chart = Html(_interactive(tunings).to_html(full_html=False, include_plotlyjs=True))
+    sections = [heading("Error and inference time", 1), chart]
     for tuning, timing in zip(tunings, timings, strict=True):
-        title = html.escape(tuning.study.study_name)
         failures = [t for t in tuning.trials if t.values is None]
-        sections.append(f"<h2>{title}</h2>")
-        sections.append(
-            f"<p>{len(tuning.trials)} trials, {len(failures)} failed. Inference time is that of "
-            "energies, forces and neighbour lists of the whole test set, median of repeats"
-            + "".join(f", on {html.escape(str(h))}" for h in _hardware(tuning))
-            + "; “one sitting” was measured for all models of the front in turns, at the end.</p>"
-        )
-        titles, rows = front_table(tuning, timing)
-        head = "".join(f"<th>{html.escape(title)}</th>" for title in titles)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in rows
-        )
-        sections.append(f"<table><tr>{head}</tr>{body}</table>")
-        reasons = sorted({str(t.user_attrs.get("failure")) for t in failures})
-        if reasons:
-            items = "".join(f"<li>{html.escape(reason)}</li>" for reason in reasons)
-            sections.append(f"<p>Failures:</p><ul>{items}</ul>")
-    return (
-        "<!doctype html><html lang=en><head><meta charset=utf-8><title>Tuning of potentials</title>"
-        f"<style>{_STYLE}</style></head><body><h1>Error and inference time</h1>{chart}"
-        f"{''.join(sections)}</body></html>\n"
-    )
+        sections += [
+            heading(tuning.study.study_name),
+            paragraph(
+                f"{len(tuning.trials)} trials, {len(failures)} failed. Inference time is that of "
+                "energies, forces and neighbour lists of the whole test set, median of repeats"
+                + "".join(f", on {hardware}" for hardware in _hardware(tuning))
+                + "; “one sitting” was measured for all models of the front in turns, at the end."
+            ),
+            table(*front_table(tuning, timing), css="remarks"),
+        ]
+        if failures:
+            reasons = sorted({str(t.user_attrs.get("failure")) for t in failures})
+            sections += [paragraph("Failures:"), bullets(reasons)]
+    return document("Tuning of potentials", sections, is_wide=True)
 
 
 def _interactive(tunings: Sequence[Tuning]) -> go.Figure:
@@ -233,12 +224,3 @@ def _interactive(tunings: Sequence[Tuning]) -> go.Figure:
 
 def _hardware(tuning: Tuning) -> list[str]:
     return sorted({t.user_attrs["hardware"] for t in tuning.trials if "hardware" in t.user_attrs})
-
-
-_STYLE = """
-body { font: 16px/1.55 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto;
-       padding: 0 1rem; }
-table { border-collapse: collapse; margin: .8rem 0; font-size: .9rem }
-td, th { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e4e4e4 }
-td:last-child, th:last-child { text-align: left }
-"""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -12,17 +11,15 @@ from ase import Atoms
 
 from culi_mlip.errors import CuliError
 from culi_mlip.files import write_text
+from culi_mlip.report.html import Html, document, json_text, script
 
-_PAGE = """<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>
-<style>body {{ margin: 0; font: 15px system-ui, sans-serif }}
-#meta, #map {{ display: none }} #structure {{ height: 80vh; width: 60vh; margin: auto }}
-#info {{ height: 18vh }}</style>
-<body><div id=meta></div><div id=structure></div><div id=info></div>
-<script>{library}</script>
-<script>Chemiscope.StructureVisualizer.load(
-  {{ meta: "meta", structure: "structure", info: "info" }}, {dataset});</script>
-</body></html>
+_STYLE = """
+body { margin: 0; font: 15px system-ui, sans-serif }
+#meta, #map { display: none } #structure { height: 80vh; width: 60vh; margin: auto }
+#info { height: 18vh }
 """
+
+_PLACES = Html("<div id=meta></div><div id=structure></div><div id=info></div>")
 
 _VIEW = {"bonds": False, "spaceFilling": True, "unitCell": True, "supercell": [3, 3, 1]}
 
@@ -66,12 +63,12 @@ def write_viewer(
         },
     )
     library = resources.files("chemiscope") / "sphinx" / "static" / "chemiscope.min.js"
-    text = _PAGE.format(
-        title=page.stem,
-        library=library.read_text(encoding="utf-8").replace("</script>", "<\\/script>"),
-        dataset=json.dumps(dataset).replace("</", "<\\/"),
+    load = (
+        'Chemiscope.StructureVisualizer.load({ meta: "meta", structure: "structure", '
+        f'info: "info" }}, {json_text(dataset)});'
     )
-    write_text(page, text)
+    sections = [_PLACES, script(library.read_text(encoding="utf-8")), script(load)]
+    write_text(page, document(page.stem, sections, style=_STYLE))
     return page
 
 

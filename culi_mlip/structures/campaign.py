@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from ase import Atoms
 
 from culi_mlip.configuration import parse, read_yaml
 from culi_mlip.errors import StructureError
+from culi_mlip.progress import Progress
 from culi_mlip.structures.adsorbates import adatoms, li_on_cu
 from culi_mlip.structures.bulk import bulk, lattice_constant, rattled, strained, thermal
 from culi_mlip.structures.defects import surface_vacancies
@@ -35,7 +36,7 @@ from culi_mlip.workflows import workflow
 
 AnyPart = BulkPart | SlabPart | InterfacePart
 
-LABELLING_KEYS = ("relaxation", "sampling", "melt_quench", "engine", "split")
+LABELLING_KEYS = ("relaxation", "sampling", "melt_quench", "engine", "audit", "split")
 """Keys of a dataset's recipe that say nothing about its structures."""
 
 
@@ -80,7 +81,7 @@ class Entry:
 def campaign(
     recipe: str | os.PathLike[str] | Campaign,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Entry]:
     """Yield every static structure of a recipe, each ideal one before its disordered copies.
 
@@ -118,7 +119,7 @@ def campaign(
     return _stream(recipe, progress)
 
 
-def _stream(recipe: Campaign, progress: Callable[[int, int], None] | None) -> Iterator[Entry]:
+def _stream(recipe: Campaign, progress: Progress | None) -> Iterator[Entry]:
     for number, part in enumerate(recipe.structures):
         part = _with_lattices(part, recipe.lattice_constants or {})  # noqa: PLW2901
         # Each family and each ideal structure has draws of its own: a recipe with more at the end

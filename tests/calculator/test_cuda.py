@@ -18,10 +18,10 @@ from culi_mlip.calculator import HybridAllegro
 from culi_mlip.calculator.global_state import precisions
 from culi_mlip.devices import check_device, gpu_identity, gpu_names
 from culi_mlip.models.training import train
-from culi_mlip.optimize.recipe import Measurement
-from culi_mlip.optimize.trial import compiled
-from culi_mlip.optimize.worker import places_of
 from culi_mlip.structures import bulk, rattled, slab
+from culi_mlip.tuning.recipe import Measurement
+from culi_mlip.tuning.trial import compiled
+from culi_mlip.tuning.worker import places_of
 from tests.calculator.test_global_state import fresh, settings  # noqa: F401 (a fixture)
 from tests.cli.test_wrong_input import assert_one_line
 
@@ -90,8 +90,8 @@ def test_a_gpu_by_its_own_name_is_the_same_gpu(by_its_own_name, tmp_path):
         "import sys, tempfile\n"
         "from culi_mlip.devices import check_device, environment_of, gpu_names\n"
         "from culi_mlip.errors import CuliError\n"
-        "from culi_mlip.optimize.recipe import Measurement\n"
-        "from culi_mlip.optimize.worker import places_of\n"
+        "from culi_mlip.tuning.recipe import Measurement\n"
+        "from culi_mlip.tuning.worker import places_of\n"
         "print(gpu_names(), check_device('cuda:0'), environment_of('cuda:0'))\n"
         "try:\n"
         "    with places_of(1, Measurement(device='cuda')):\n"

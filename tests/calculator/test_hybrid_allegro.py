@@ -12,8 +12,9 @@ from ase import Atoms
 from scipy.spatial.transform import Rotation
 
 from culi_mlip.calculator import HybridAllegro
-from culi_mlip.datasets.computations import Job, attempt
 from culi_mlip.errors import ModelError, StructureError
+from culi_mlip.labelling.computations import attempt
+from culi_mlip.labelling.jobs import Job
 from culi_mlip.structures import Entry, bulk, rattled, slab
 
 VARIANTS = ["allegro", "mlp", "qdi"]

@@ -64,13 +64,13 @@ def test_bars_are_as_long_as_what_is_done(monkeypatch):
     bars = []
     monkeypatch.setattr(console.err, "_force_terminal", True)
     monkeypatch.setattr(console.err, "_file", io.StringIO())
-    add_task = console.Progress.add_task
+    add_task = console.Bars.add_task
 
     def record(self, *arguments, **options):
         bars.append(self)
         return add_task(self, *arguments, **options)
 
-    monkeypatch.setattr(console.Progress, "add_task", record)
+    monkeypatch.setattr(console.Bars, "add_task", record)
     with console.steps() as step:
         first, second = step("one"), step("two")
         first(1, 7)

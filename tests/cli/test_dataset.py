@@ -61,6 +61,20 @@ def test_audit_of_a_dataset_and_of_a_file(culi, data, tmp_path):
         assert "base64" in (tmp_path / "report" / "audit.html").read_text()
 
 
+def test_an_audit_takes_the_thresholds_of_the_dataset_or_of_a_file(culi, data, tmp_path):
+    record = json.loads((data / "split.json").read_text())
+    record["audit"] = {"max_force": 1e-6}
+    (data / "split.json").write_text(json.dumps(record))
+    done = culi("dataset", "audit", data)  # ideal crystals have no forces
+    assert ["fit", "3"] in [line.split() for line in done.stdout.splitlines()], done.stderr
+    (tmp_path / "s.yaml").write_text("max_force: 40")
+    done = culi("dataset", "audit", data, "--settings", "s.yaml")
+    assert ["fit", "9"] in [line.split() for line in done.stdout.splitlines()], done.stderr
+    (tmp_path / "s.yaml").write_text("max_forces: 40")
+    done = culi("dataset", "audit", data, "--settings", "s.yaml")
+    assert_one_line(done, "settings s.yaml", "the nearest valid key is 'max_force'")
+
+
 @pytest.mark.parametrize("action", ["status", "split", "export"])
 def test_folder_without_a_store(culi, tmp_path, action):
     (tmp_path / "empty").mkdir()

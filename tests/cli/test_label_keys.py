@@ -58,7 +58,7 @@ def test_training_and_evaluation_by_names(culi, strangers, tmp_path):
 
     done = culi("evaluate", "run", folder / "val.extxyz", *NAMES, "--out", "errors.json")
     assert done.returncode == 0, done.stderr
-    (errors,) = json.loads((tmp_path / "errors.json").read_text())
+    (errors,) = json.loads((tmp_path / "errors.json").read_text())["errors"]
     assert errors["frames"] == 3
     calculator = HybridAllegro(tmp_path / "run", device="cpu")
     energies, forces, stresses = [], [], []

@@ -4,8 +4,8 @@ import pytest
 
 from culi_mlip.cli import main
 from culi_mlip.datasets.frames import LabelKeys
-from culi_mlip.optimize import tuning
-from culi_mlip.optimize.recipe import Measurement
+from culi_mlip.tuning import tune as tuning
+from culi_mlip.tuning.recipe import Measurement
 
 
 class Reached(Exception):  # noqa: N818

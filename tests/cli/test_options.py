@@ -1,13 +1,18 @@
-"""Options reach what they are for: values that are no defaults, read from what a command leaves."""
+"""Options are the same everywhere, and reach what they are for.
+
+Values that are no defaults are read from what a command leaves.
+"""
 
 import json
 import re
 
 import ase.io
+import click
 import numpy as np
 import pytest
 import yaml
 
+from culi_mlip.cli import group, main, options
 from culi_mlip.datasets import Store
 from culi_mlip.reference import get_engine
 from culi_mlip.structures import Entry, bulk
@@ -32,7 +37,7 @@ FLAGS = {
     },
     "train": {
         "--variant": ("mlp", "settings.variant"),
-        "--epochs": (1, "epochs"),
+        "--epochs": (1, "settings.epochs"),
         "--batch-size": (3, "settings.batch_size"),
         "--learning-rate": (0.02, "settings.learning_rate"),
         "--r-max": (3.5, "settings.r_max"),
@@ -40,6 +45,66 @@ FLAGS = {
         "--no-compile": (None, "settings.compile"),
     },
 }
+
+
+def commands(command=group, *words):
+    """All commands that do something, by the words that a user types."""
+    if not isinstance(command, click.Group):
+        return {words: command}
+    found = {}
+    for name in command.list_commands(None):
+        found |= commands(command.get_command(None, name), *words, name)
+    return found
+
+
+def parameters(kind):
+    """Options or arguments of all commands, by name."""
+    found = {}
+    for words, command in commands().items():
+        for parameter in command.params:
+            if isinstance(parameter, kind):
+                found.setdefault(max(parameter.opts, key=len), {})[words] = parameter
+    return found
+
+
+SEEDED = [*parameters(click.Option)["--seed"]]
+
+
+@pytest.mark.parametrize("words", SEEDED, ids=" ".join)
+def test_a_negative_seed_is_refused_alike(capsys, words):
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--seed", "-1"])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Error: Invalid value for '--seed': -1 is not in the range x>=0. See ")
+
+
+def test_options_of_one_name_are_one():
+    """One check of their values, one placeholder; where what they are for is the same, one text."""
+    differ = {"--frames", "--variant"}  # files or a number; controls are trained, not tuned
+    texts = {"--device", "--energy-key", "--forces-key", "--stress-key", "--engine-digest",
+             "--mixed", "--timestep", "--draws", "--qubits", "--measurement"}  # fmt: skip
+    found = parameters(click.Option)
+    for name in found.keys() - differ:
+        users = found[name].values()
+        assert len({(repr(user.type), user.metavar) for user in users}) == 1, name
+        if name in texts:
+            assert len({(user.help, user.default) for user in users}) == 1, name
+            assert len(users) > 1
+    assert {user.type for user in found["--out"].values()} == {options.PATH}
+    for user in found["--seed"].values():
+        assert re.match("Seed of [a-z]", user.help)
+        assert user.default in (0, None)
+    assert all(user.help.startswith("YAML file with ") for user in found["--settings"].values())
+
+
+def test_arguments_of_one_name_have_one_default():
+    defaults = {"data": "data", "source": "data", "model": "run", "frames": "data/test.extxyz"}
+    for name, users in parameters(click.Argument).items():
+        for words, user in users.items():
+            assert user.type is options.PATH
+            if name in defaults and words != ("label", "add"):  # which would make a folder
+                assert str(user.default) == defaults[name], words
 
 
 def recorded(folder, key):
@@ -236,7 +301,7 @@ def test_errors_stand_under_their_titles_in_their_units(run, trained, tiny_data,
         "frames": "2", "force MAE (meV/Å)": "12.0", "energy MAE (meV/atom)": "5.00",
         "stress MAE (GPa)": "0.300",
     }  # fmt: skip
-    (saved,) = json.loads((tmp_path / "e.json").read_text())
+    (saved,) = json.loads((tmp_path / "e.json").read_text())["errors"]
     assert saved["energy_mae"] == pytest.approx(0.005, abs=1e-6)
 
 
@@ -250,4 +315,4 @@ def test_presets_stand_under_their_titles(run):
         for title, key in (("r_max", "r_max"), ("lr", "learning_rate"), ("batch", "batch_size"),
                            ("P", "polynomial_cutoff_p"), ("layers", "num_layers")):  # fmt: skip
             assert float(row[title]) == settings[key], (name, title)
-        assert row["depth"] == str(settings.get("qdi_depth", "–"))
+        assert row["depth"] == str(settings.get("circuit", {}).get("depth", "–"))

@@ -11,7 +11,6 @@ import yaml
 from click.testing import CliRunner
 
 from culi_mlip.cli import group
-from culi_mlip.cli import structures as structures_command
 from culi_mlip.configuration import parse
 from culi_mlip.structures import Campaign, bulk, campaign, interface, slab
 from culi_mlip.workflows import workflow
@@ -154,7 +153,7 @@ def test_an_exported_file_is_not_counted_again_and_titles_say_what_each_is(
 
 
 def test_titles_tell_registries_strains_and_sites_apart():
-    from culi_mlip.datasets.preview import title
+    from culi_mlip.structures.titles import title
 
     thin = {"thickness": 4, "vacuum": 6, "free_layers": None, "millers": [[1, 1, 1]]}
     sides = {"film_thickness": 4, "substrate_thickness": 4, "shifts": "high-symmetry"}
@@ -176,16 +175,6 @@ def test_titles_tell_registries_strains_and_sites_apart():
     assert "Li on Cu(111), adatom hollow 2 2×2" in titles
     assert "Cu(111), vacancy CN 9 2 cells" in titles
     assert "Li(110) on Cu(111), interface shift 0.00, 0.00 gap 2.5 Å shared strained" in titles
-
-
-def test_two_structures_of_one_title_are_told_apart_by_their_ids(tmp_path):
-    atoms = [bulk("Cu", a=a) for a in (3.5, 3.6, 3.7)] + [bulk("Li")]
-    for frame in atoms:
-        frame.info["kind"] = "imported"
-    for same in (2, 3):
-        titles = structures_command._titles([*atoms[:same], atoms[3]], tmp_path / "frames.xyz")
-        assert len(set(titles)) == same + 1
-        assert [len(title.split(", ")) - 2 for title in titles] == [1] * same + [0]
 
 
 def test_viewer_page_holds_the_structures_and_needs_nothing_else(culi, tmp_path):

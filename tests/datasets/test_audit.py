@@ -6,10 +6,11 @@ from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from culi_mlip.datasets import audit, composition_energies, fit_reference_energies
+from culi_mlip.configuration import parse
+from culi_mlip.datasets import AuditSettings, audit, composition_energies, fit_reference_energies
 from culi_mlip.datasets.frames import LabelKeys, labelled_frames
 from culi_mlip.datasets.references import composition
-from culi_mlip.errors import DatasetError
+from culi_mlip.errors import DatasetError, RecipeError
 from culi_mlip.structures import Entry, bulk, rattled
 
 
@@ -97,6 +98,40 @@ def test_energies_are_within_eight_robust_spreads_or_one_electronvolt(spread, mo
         found = audit(frames)
         assert list(found.dropped) == dropped
         assert not dropped or found.dropped[11].startswith("energy outlier: ")
+
+
+def test_each_threshold_is_a_setting():
+    """Frames that one threshold drops by default and another one keeps, and the other way round."""
+    forces = np.zeros((2, 2, 3))
+    forces[:, 0, 1] = 20.0, 40.0
+    pulled = [lone("Cu2", 2.5 + 0.1 * i, forces=forces[i]) for i in range(2)]
+    assert list(audit(pulled, AuditSettings(max_force=50)).dropped) == []
+    assert list(audit(pulled).dropped) == [1]
+    assert list(audit(pulled, AuditSettings(max_force=10)).dropped) == [0, 1]
+    bonds = [lone("Cu2", share * 2.64) for share in (0.5, 0.7)]
+    assert list(audit(bonds, AuditSettings(min_bond=0.4)).dropped) == []
+    assert list(audit(bonds).dropped) == [0]
+    assert list(audit(bonds, AuditSettings(min_bond=0.8)).dropped) == [0, 1]
+    deviations = [-0.4] * 5 + [0.0] * 2 + [0.4] * 4 + [6 * 1.4826 * 0.4]
+    spread = [sized(2, 2 * (deviation - 3)) for deviation in deviations]
+    for i, atoms in enumerate(spread):
+        atoms.set_cell(atoms.cell * (1 + i / 100), scale_atoms=True)
+    assert list(audit(spread).dropped) == []
+    assert list(audit(spread, AuditSettings(energy_spreads=5)).dropped) == [11]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"max_force": 0}, "max_force: input should be greater than 0"),
+        ({"min_bond": -1}, "min_bond: input should be greater than 0"),
+        ({"energy_spread": 8}, "the nearest valid key is 'energy_spreads'"),
+        ({"max_force": float("inf")}, "max_force: input should be a finite number"),
+    ],
+)
+def test_impossible_thresholds_are_refused(content, words):
+    with pytest.raises(RecipeError, match=words):
+        parse(AuditSettings, content, "settings")
 
 
 def test_a_finding_says_what_each_frame_is():

@@ -7,13 +7,15 @@ from contextlib import suppress
 import ase.io
 import numpy as np
 import pytest
+import yaml
 from ase import Atoms
 
 from culi_mlip.configuration import parse
-from culi_mlip.datasets import Recipe, Store, build_dataset, export_frames, export_parts
-from culi_mlip.datasets.export import chosen_split, split_is
-from culi_mlip.datasets.recipe import Split
+from culi_mlip.datasets import AuditSettings, Store, export_frames, export_parts
+from culi_mlip.datasets.export import audit_settings_of, chosen_split, split_is
 from culi_mlip.errors import CuliError, DatasetError
+from culi_mlip.labelling import Recipe, build_dataset
+from culi_mlip.labelling.recipe import Split
 from culi_mlip.reference import get_engine
 from culi_mlip.structures import Entry
 
@@ -158,7 +160,7 @@ def test_card_says_what_the_set_is(store, tmp_path):
     store.label(first, {"energy": -8.0, "forces": np.zeros((4, 3))}, qe, note="by hand")
     store.fail(second, "no luck")
     split = Split(val=0.25, test=0.375, by="frame")
-    card = dict(export_parts(tmp_path, split=split, seed=7, mixed=True).card)
+    card = export_parts(tmp_path, split=split, seed=7, mixed=True).card.model_dump(mode="json")
     frames = parts(tmp_path)[1]
     assert card == json.loads((tmp_path / "card.json").read_text())
     assert card["frames"] == {part: len(frames[part]) for part in PARTS}
@@ -223,6 +225,34 @@ def test_a_split_of_the_users_outlives_the_recipe(tmp_path):
     card = build_dataset(recipe(), data).card
     assert parts(data)[0] == before
     assert (card["split_by"], card["seed"], card["split_chosen"]) == ("frame", 5, True)
+
+
+def test_thresholds_are_the_recipes_and_a_split_of_the_users_keeps_them(tmp_path):
+    """One that drops a crystal under strain; nothing is labelled again."""
+    data = build_dataset(recipe(), tmp_path / "d").folder
+    record = yaml.safe_load((data / "run.yaml").read_text())["inputs"]
+    assert record["audit"] == AuditSettings().model_dump()
+    assert audit_settings_of(data) == AuditSettings()
+    labels = {a.info["uid"]: a.get_potential_energy() for a in Store(data / "store.db").frames()}
+    strict = {"min_bond": 0.93}  # the crystal under -4 % has 0.923
+    card = build_dataset(recipe(audit=strict), data).card
+    frames = Store(data / "store.db").frames()
+    assert {a.info["uid"]: a.get_potential_energy() for a in frames} == labels
+    assert card["dropped_by_audit"] == {"atoms too close": 1}
+    assert "Thresholds of the audit: max_force=30.0 min_bond=0.93 " in card["notes"][-1]
+    dropped = card["dropped_by_audit"]
+    again = export_parts(data, split=Split(val=0.3, test=0.3), seed=5, chosen=True).card
+    assert again["dropped_by_audit"] == dropped
+    assert audit_settings_of(data) == AuditSettings(**strict)
+    record = yaml.safe_load((data / "run.yaml").read_text())["inputs"]
+    assert record["audit"]["min_bond"] == 0.93
+    again = build_dataset(recipe(audit=strict), data).card
+    assert (again["split_chosen"], again["dropped_by_audit"]) == (True, dropped)
+    loose = build_dataset(recipe(), data).card
+    assert (loose["split_chosen"], loose["dropped_by_audit"]) == (True, {})
+    given = AuditSettings(**strict)
+    again = export_parts(data, split=Split(val=0.3, test=0.3), seed=5, audit_settings=given).card
+    assert again["dropped_by_audit"] == dropped
 
 
 def test_a_recipe_goes_on_with_more_structures(tmp_path):

@@ -1,6 +1,7 @@
 """Grouped splits show what random ones hide."""
 
 import itertools
+import shutil
 import sys
 
 import numpy as np
@@ -9,9 +10,10 @@ from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from culi_mlip.datasets import leakage
-from culi_mlip.datasets.leakage import _folds, radial_distribution
-from culi_mlip.structures import bulk, rattled
+from culi_mlip.datasets import Store, leakage
+from culi_mlip.datasets.leakage import _folds, leakage_by_split, radial_distribution
+from culi_mlip.reference import get_engine
+from culi_mlip.structures import Entry, bulk, rattled
 
 
 def frames():
@@ -108,3 +110,19 @@ def test_of_very_many_frames_a_random_part_is_taken(monkeypatch):
     assert leakage(made, {"one": [g < 4 for g in groups]}, seed=3)["one"] == pytest.approx(
         part["one"]
     )
+
+
+def test_ways_to_split_are_judged_by_the_frames_of_the_parts(tiny_data, tmp_path):
+    """Nine rattled copies of three crystals; a frame that the audit dropped does not count."""
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    store = Store(data / "store.db")
+    unfit = Entry(bulk("Cu", a=3.7), "bulk", results={"energy": 1.0, "forces": [[99.0, 0, 0]]})
+    store.add([unfit], get_engine("emt"))
+    rows = leakage_by_split(data, seed=2)
+    assert [(row.by, row.n_groups) for row in rows] == [
+        ("frame", 9), ("trajectory", 9), ("parent", 3)
+    ]  # fmt: skip
+    kept = [atoms for atoms in store.frames() if atoms.info["uid"] != unfit.uid]
+    roots = [atoms.info.get("parent", atoms.info["uid"]) for atoms in kept]
+    errors = leakage(kept, {"trajectory": range(9), "parent": roots}, seed=2)
+    assert [row.error for row in rows] == [errors[k] for k in ("random", "trajectory", "parent")]

@@ -6,7 +6,6 @@ import ase.db
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
 from culi_mlip.datasets import Store
@@ -200,19 +199,33 @@ def test_check_names_what_is_wrong(tmp_path):
     )
 
 
-def test_a_store_of_version_1_is_read(tmp_path):
-    """Which had the engine's settings in the data of each row, and no list of engines."""
-    settings = {"code": "QE", "is_dft": True, "settings": {"ecut": 40}}
-    engine = get_engine("imported", settings)
+def test_engines_of_a_store_of_before_get_their_titles(tmp_path):
+    """Which had their names and settings alone."""
+    settings = {"code": "QE", "is_dft": False, "settings": {"ecut": 40}}
+    engines = {
+        "e1": {"name": "imported", "settings": settings},
+        "e2": {"name": "vasp", "settings": {"functional": "r2scan"}},
+        "e3": {"name": "ase", "settings": {"calculator": "ase.calculators.emt.EMT"}},
+    }
+    Store(tmp_path / "store.db").add(entries(1))
     with ase.db.connect(tmp_path / "store.db") as base:
-        for entry in entries(2):
-            atoms = entry.atoms
-            atoms.calc = SinglePointCalculator(atoms, **results(atoms))
-            columns = {"uid": entry.uid, "kind": "bulk", "status": "done", "engine": "imported",
-                       "engine_digest": engine.digest}  # fmt: skip
-            base.write(atoms, key_value_pairs=columns, data={"engine_settings": settings})
-    for _ in range(2):
-        store = Store(tmp_path / "store.db")
-        assert store.engines == {engine.digest: {"name": "imported", "settings": settings}}
-        assert store.digests() == {engine.digest: 2}
-        assert not store.check()
+        base.metadata = {"culi_mlip_store": 2, "engines": engines}
+    found = Store(tmp_path / "store.db").engines
+    assert {digest: source.settings for digest, source in found.items()} == {
+        digest: engine["settings"] for digest, engine in engines.items()
+    }
+    titles = [(source.title, source.is_dft, bool(source.caution)) for source in found.values()]
+    assert titles == [
+        ("QE", False, True),
+        ("VASP", True, False),
+        ("the ASE calculator ase.calculators.emt.EMT", False, True),
+    ]
+
+
+def test_a_database_that_is_no_store_is_refused(tmp_path):
+    with ase.db.connect(tmp_path / "store.db") as base:
+        base.write(next(iter(entries(1))).atoms, my_key=3)
+    before = (tmp_path / "store.db").read_bytes()
+    with pytest.raises(DatasetError, match="not a store of culi_mlip: give its frames to"):
+        Store(tmp_path / "store.db")
+    assert (tmp_path / "store.db").read_bytes() == before

@@ -123,6 +123,7 @@ def test_a_file_of_parameters_is_its_content(tmp_path):
 
     assert digest("a", "one") == digest("b", "one")
     assert digest("a", "one") != digest("a", "another")
+    assert digest("a", "one").endswith(" 7bb9dcab3856"), "as in the records that there are"
 
 
 def test_a_sum_of_potentials_has_one_name_in_all_processes():

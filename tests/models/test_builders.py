@@ -37,9 +37,7 @@ VARIANTS = {
     "qdi": {"_target_": "culi_mlip.models.builders.AllegroQDIModel"},
     "qdi-rows": {  # more features than qubits: several rows of the lattice
         "_target_": "culi_mlip.models.builders.AllegroQDIModel",
-        "readout_features": 7,
-        "n_qubits": 3,
-        "qdi_depth": 2,
+        "circuit": {"n_features": 7, "n_qubits": 3, "depth": 2},
     },
 } | {
     f"qdi-{layer}": {
@@ -88,7 +86,7 @@ def test_widths_of_the_mlp_are_the_ones_asked_for():
 
 
 def test_the_hybrid_holds_the_papers_circuit():
-    model = AllegroQDIModel(model_dtype="float32", **MINIMAL, readout_features=4, qdi_depth=3)
+    model = AllegroQDIModel(model_dtype="float32", **MINIMAL)
     (weight,) = [p for n, p in model.named_parameters() if n.endswith("quantum.weight")]
     assert weight.numel() == 24
 

@@ -160,8 +160,8 @@ def test_short_trainings_have_a_schedule():
 UNUSUAL = {
     "epochs": 11, "batch_size": 3, "learning_rate": 0.004, "r_max": 5.5, "polynomial_cutoff_p": 7.0,
     "l_max": 2, "num_layers": 3, "num_scalar_features": 24, "num_tensor_features": 6,
-    "readout_width": 20, "readout_features": 5, "n_qubits": 3, "qdi_depth": 2, "encoding": "Y",
-    "variational": "Z", "entangler": "all", "entangling_gate": "CZ", "measurement": "X",
+    "readout_width": 20, "readout_features": 7,
+    "circuit": Circuit(3, 5, 2, "Y", "Z", "all", "CZ", "X"),
     "output_mlp_width": 12, "further_mlp_widths": (10, 14), "seed": 9, "model_dtype": "float64",
     "compile": True,
 }  # fmt: skip
@@ -180,7 +180,7 @@ def built(**options):
 
 def test_settings_reach_the_hybrids_model():
     model, readout, shapes = built(variant="qdi")
-    assert readout.quantum.circuit == Circuit(3, 5, 2, "Y", "Z", "all", "CZ", "X")
+    assert readout.quantum.circuit == UNUSUAL["circuit"]
     n_scalars = 24 * (3 + 1)  # of each layer, and of the embedding
     assert shapes == {
         "readout.0.weight": (n_scalars, 20), "readout.2.weight": (20, 5),
@@ -206,11 +206,9 @@ def test_settings_reach_the_hybrids_model():
 def test_settings_reach_the_models_beside_the_hybrid():
     _, _, shapes = built(variant="mlp")
     assert shapes == {
-        "readout.0.weight": (96, 20), "readout.2.weight": (20, 5),
-        "further.0.weight": (5, 10), "further.2.weight": (10, 14), "further.4.weight": (14, 1),
+        "readout.0.weight": (96, 20), "readout.2.weight": (20, 7),
+        "further.0.weight": (7, 10), "further.2.weight": (10, 14), "further.4.weight": (14, 1),
     }  # fmt: skip
-    assert built(variant="mlp", readout_features=None)[2]["readout.2.weight"] == (20, 16)
-    assert built(variant="qdi", readout_features=None)[2]["readout.2.weight"] == (20, 4)
     _, _, shapes = built(variant="allegro")
     assert sorted(shapes.values()) == [(20, 1), (96, 20)]
 

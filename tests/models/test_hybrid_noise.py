@@ -12,7 +12,9 @@ from nequip.data import AtomicDataDict
 
 from culi_mlip.calculator import HybridAllegro
 from culi_mlip.errors import DatasetError, ModelError
-from culi_mlip.models.noise import circuit_of, noise_errors, power_law
+from culi_mlip.models import noise
+from culi_mlip.models.evaluation import Errors, Evaluation
+from culi_mlip.models.noise import NoiseErrors, circuit_of, noise_errors, noise_study, power_law
 from culi_mlip.models.readout import QDIReadout
 from culi_mlip.quantum import Circuit
 from culi_mlip.quantum.noise import NoisyLayer
@@ -106,6 +108,42 @@ def test_noise_is_the_mean_over_frames_and_repeats_of_differences_per_atom():
         assert (row.shots, row.depolarising) == (shots, depolarising)
         assert row.energy_mae == pytest.approx(np.mean(energies), rel=1e-9)
         assert row.force_mae == pytest.approx(np.mean(forces), rel=1e-9)
+
+
+def test_a_study_fits_each_law_to_its_part_of_the_evenly_chosen_frames(monkeypatch):
+    """Errors of 3/√shots and 10/√shots, and of p/2 and 4·p, on three of five frames."""
+    rows = [NoiseErrors(n, 0.0, 3 / n**0.5, 10 / n**0.5) for n in (400, 2500)]
+    rows += [NoiseErrors(None, p, 0.5 * p, 4 * p) for p in (0.001, 0.004)]
+    own = Errors("all", 3, 0.02, 0.1, 0.05, 0.1, None)
+    seen = []
+
+    def measured(frames, calculator, **options):
+        seen.append((frames, options))
+        return rows
+
+    monkeypatch.setattr(noise, "noise_errors", measured)
+    monkeypatch.setattr(noise, "evaluate", lambda *_: Evaluation([own], *[np.empty((0, 2))] * 3))
+    options = {"shots": (9,), "depolarising": (0.5,), "repeats": 8, "seed": 7, "progress": print}
+    study = noise_study([*range(5)], Toy(), most=3, **options)
+    assert seen == [([0, 2, 4], options)]
+    assert (study.circuit, study.n_frames, study.rows) == (Circuit(2, 3, 1), 3, rows)
+    laws = {name: (law.prefactor, law.exponent) for name, law in study.laws.items()}
+    assert laws == {
+        "energy_by_shots": pytest.approx((3, -0.5)), "force_by_shots": pytest.approx((10, -0.5)),
+        "energy_by_depolarising": pytest.approx((0.5, 1)),
+        "force_by_depolarising": pytest.approx((4, 1)),
+    }  # fmt: skip
+    assert study.values["model_force_mae"] == 0.05
+    assert study.values["model_energy_mae"] == 0.02
+    assert study.values["laws"]["force_by_shots"]["exponent"] == pytest.approx(-0.5)
+
+
+def test_a_study_needs_forces(monkeypatch):
+    energies = Errors("all", 1, 0.02, 0.1, None, None, None)
+    found = Evaluation([energies], *[np.empty((0, 2))] * 3)
+    monkeypatch.setattr(noise, "evaluate", lambda *_: found)
+    with pytest.raises(DatasetError, match="the frames have no forces"):
+        noise_study([Atoms("Cu")], Toy())
 
 
 def test_power_law_finds_what_was_put_in():

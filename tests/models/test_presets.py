@@ -57,7 +57,8 @@ def test_presets_are_the_papers_tables(row):
     if variant == "mlp":
         assert settings.further_mlp_widths == tuple(map(int, rest[0].split(",")))
     if variant == "qdi":
-        found = settings.output_mlp_width, settings.qdi_depth, settings.readout_features
+        circuit = settings.circuit
+        found = settings.output_mlp_width, circuit.depth, circuit.n_features
         assert found == tuple(map(int, rest))
 
 
@@ -71,7 +72,8 @@ def test_the_best_model_of_the_paper():
     assert config["data"]["train_dataloader"]["batch_size"] == 5
     assert model["radial_chemical_embed"]["polynomial_cutoff_p"] == 12
     assert (model["num_layers"], model["readout_mlp_hidden_layers_width"]) == (3, 4)
-    assert (model["output_mlp_width"], model["qdi_depth"], model["readout_features"]) == (128, 3, 4)
+    circuit = model["circuit"]
+    assert (model["output_mlp_width"], circuit["depth"], circuit["n_features"]) == (128, 3, 4)
     assert config["trainer"]["max_epochs"] == 100
 
 
@@ -87,8 +89,9 @@ def test_every_preset_builds_a_model(name):
     model = build(**options)
     shapes = {n: tuple(p.shape) for n, p in model.named_parameters()}
     circuits = [shape for n, shape in shapes.items() if n.endswith("quantum.weight")]
-    rows = -(-(settings.readout_features or 4) // 4)
-    assert circuits == ([(rows + 1, settings.qdi_depth, 4)] if settings.variant == "qdi" else [])
+    rows = -(-settings.circuit.n_features // 4)
+    expected = (rows + 1, settings.circuit.depth, 4)
+    assert circuits == ([expected] if settings.variant == "qdi" else [])
     assert sum(torch.Size(shape).numel() for shape in shapes.values()) > 1000
 
 

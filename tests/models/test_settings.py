@@ -13,10 +13,12 @@ from culi_mlip.models.readout import mlp
 from culi_mlip.models.settings import TrainSettings, load_settings
 
 IMPOSSIBLE = [
-    ("n_qubits", 99), ("n_qubits", 0), ("n_qubits", -4), ("n_qubits", 2.5),
-    ("qdi_depth", 0), ("qdi_depth", 9),
-    ("encoding", "Q"), ("variational", "z"), ("measurement", "XY"), ("measurement", 3),
-    ("entangler", "star"), ("entangling_gate", "SWAP"),
+    ("circuit.n_qubits", 99), ("circuit.n_qubits", 0), ("circuit.n_qubits", -4),
+    ("circuit.n_qubits", 2.5), ("circuit.depth", 0), ("circuit.depth", 9),
+    ("circuit.n_features", 0), ("circuit.n_features", 1025),
+    ("circuit.encoding", "Q"), ("circuit.variational", "z"), ("circuit.measurement", "XY"),
+    ("circuit.measurement", 3), ("circuit.entangler", "star"), ("circuit.entangling_gate", "SWAP"),
+    ("circuit", 4), ("circuit", None), ("circuit.depht", 3), ("qdi_depth", 9),
     ("further_mlp_widths", [0]), ("further_mlp_widths", [16, -1]), ("further_mlp_widths", 16),
     ("readout_width", 0), ("output_mlp_width", 0), ("readout_features", 0),
     ("num_scalar_features", 0), ("num_tensor_features", -1), ("num_layers", 0),
@@ -37,12 +39,14 @@ IMPOSSIBLE = [
 @pytest.mark.parametrize("variant", ["qdi", "mlp"])
 def test_impossible_settings_are_refused_by_name(tmp_path, name, value, variant):
     file = tmp_path / "s.yaml"
-    file.write_text(yaml.safe_dump({"variant": variant} | {name: value}))
+    setting, _, field = name.partition(".")
+    content = {setting: {field: value} if field else value}
+    file.write_text(yaml.safe_dump({"variant": variant} | content))
     with pytest.raises(RecipeError) as raised:
         load_settings(file, {})
     message = str(raised.value)
-    word = {"qdi_depth": "depth"}.get(name, name)
-    assert word in message
+    words = {"qdi_depth": "circuit: depth", "readout_features": "_features"}
+    assert words.get(name, name.replace(".", ": ").replace("depht", "unknown key")) in message
     assert "\n" not in message
     assert len(message) < 250 + len(str(file))
 
@@ -59,14 +63,16 @@ def test_flags_of_train_are_refused_before_data_is_read(capsys):
 
 def test_defaults_are_the_documented_ones():
     loss = {"energy": 10, "forces": 1, "stress": 10}
+    circuit = {
+        "n_qubits": 4, "n_features": 4, "depth": 3, "encoding": "Z", "variational": "X",
+        "entangler": "ring", "entangling_gate": "CNOT", "measurement": "Y",
+    }  # fmt: skip
     assert TrainSettings().model_dump() == {
         "variant": "qdi", "epochs": 100, "batch_size": 4, "learning_rate": 0.01,
         "schedule": "one-cycle", "devices": 1, "r_max": 5, "polynomial_cutoff_p": 6, "l_max": 1,
         "num_layers": 2, "num_scalar_features": 32, "num_tensor_features": 8, "readout_width": 32,
-        "readout_features": None, "further_mlp_widths": (16, 16), "n_qubits": 4, "qdi_depth": 3,
-        "encoding": "Z", "variational": "X", "entangler": "ring", "entangling_gate": "CNOT",
-        "measurement": "Y", "output_mlp_width": 16, "loss": loss, "seed": 0,
-        "model_dtype": "float32", "compile": False,
+        "readout_features": 16, "further_mlp_widths": (16, 16), "circuit": circuit,
+        "output_mlp_width": 16, "loss": loss, "seed": 0, "model_dtype": "float32", "compile": False,
     }  # fmt: skip
     told = {}
     for option in command.params:
@@ -78,15 +84,6 @@ def test_defaults_are_the_documented_ones():
         value = getattr(TrainSettings(), name)
         words = f"{value:g}" if isinstance(value, float) else str(value)
         assert told[name] == ("no" if value is False else words), name
-
-
-def test_identity_of_a_training_is_what_older_versions_recorded():
-    """A setting that is added with a default makes no training another one."""
-    recorded = TrainSettings().identity()
-    assert recorded.keys() == TrainSettings.model_fields.keys() - {"schedule", "devices"}
-    assert TrainSettings(schedule="constant", devices=2).identity() == (
-        recorded | {"schedule": "constant", "devices": 2}
-    )
 
 
 @pytest.mark.parametrize("widths", [[4, 0, 1], [4, -2, 1], [0, 1]])

@@ -22,10 +22,11 @@ from culi_mlip.errors import CuliError, DatasetError, ModelError, OutputError
 from culi_mlip.files import read_frames, write_frames
 from culi_mlip.models import training
 from culi_mlip.models.evaluation import evaluate
+from culi_mlip.models.files import ModelRecord, Validation
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.models.training import (
     _config,
-    _metadata,
+    _record,
     learning_curve,
     train,
     training_frames,
@@ -237,7 +238,7 @@ def test_the_configuration_of_two_elements_is_by_hand(tmp_path):
     assert module["model"]["per_type_energy_shifts"] == pytest.approx({"Cu": -4, "Li": -2})
     assert module["lr_scheduler"]["scheduler"]["total_steps"] == 7 * 3
     assert "stress" not in config["data"]["exclude_keys"]
-    assert config["hydra"]["run"]["dir"] == "."
+    assert (config["hydra"]["run"]["dir"], config["place"]) == ("${place}", "repeated")
     for train_stress, val_stress in (((0, 1), (0,)), ((0, 1, 2), ())):
         parts = {
             "train": list(alloys(-14.0, -6.0, -2.0, stressed=train_stress)),
@@ -267,11 +268,19 @@ CARD = {"engine": "emt", "engine_title": "EMT", "engine_settings": {"a": 1}, "is
         "caution": "rough"}  # fmt: skip
 
 
+REST_OF_CARD = {
+    "engine_digest": "e1", "notes": [], "seed": 0, "split_by": "parent", "split_chosen": False,
+    "split_missed": [], "species": ["Cu"], "frames": {}, "frames_by_kind": {},
+    "atoms_per_frame": [1, 2], "force_rms": 0.1, "reference_energies": {}, "dropped_by_audit": {},
+    "failed_labels": {}, "train_sha256": "",
+}  # fmt: skip
+
+
 def recorded(tmp_path, columns, stressed=(0, 1, 2), card=CARD):
     """The record of a training whose second epoch of three was the best."""
     (tmp_path / "train.extxyz").write_text("frames")
     if card:
-        (tmp_path / "card.json").write_text(json.dumps(card))
+        (tmp_path / "card.json").write_text(json.dumps(REST_OF_CARD | card))
     logs = tmp_path / "run" / "logs" / "version_0"
     logs.mkdir(parents=True)
     rows = [["epoch", "val0_epoch/weighted_sum", *columns]]
@@ -282,7 +291,10 @@ def recorded(tmp_path, columns, stressed=(0, 1, 2), card=CARD):
     frames = list(alloys(-14.0, -6.0, -2.0, stressed=stressed))
     parts = {"train": frames, "val": frames[:1]}
     config = _config(settings, parts, tmp_path, tmp_path / "run")
-    return settings, _metadata(settings, parts, tmp_path, tmp_path / "run", config)
+    (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "checkpoints" / "best.ckpt").write_bytes(b"weights")
+    record = _record(settings, parts, tmp_path, tmp_path / "run", config)
+    return settings, record.model_dump(mode="json")
 
 
 def test_the_record_of_a_model_holds_what_its_training_was(tmp_path):
@@ -295,6 +307,7 @@ def test_the_record_of_a_model_holds_what_its_training_was(tmp_path):
         "validation": {"force_mae": 0.1, "energy_mae_per_atom": 1.1, "stress_mae": 2.1},
         "train_sha256": hashlib.sha256(b"frames").hexdigest(),
         "settings": settings.model_dump(mode="json"),
+        "checkpoint_sha256": hashlib.sha256(b"weights").hexdigest(),
     }  # fmt: skip
 
 
@@ -334,7 +347,7 @@ def test_nequip_is_started_where_it_is_to_run_and_told_where_to_go_on(tmp_path, 
     (logs / "metrics.csv").write_text("epoch,val0_epoch/weighted_sum\n0,0.2\n1,0.1\n")
     device = {"CUDA_VISIBLE_DEVICES": "4"}
     training._run_nequip(tmp_path, 5, device, lambda *counts: done.append(counts))
-    assert Process.command[1:] == ["-m", "nequip.scripts.train"]
+    assert Process.command[1:] == ["-m", "nequip.scripts.train", "place=."]
     assert done == [(2, 5)]
     environment = Process.options["env"]
     assert Process.options["cwd"] == tmp_path
@@ -344,7 +357,7 @@ def test_nequip_is_started_where_it_is_to_run_and_told_where_to_go_on(tmp_path, 
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
     training._run_nequip(tmp_path, 5, {}, None)
-    assert Process.command[3:] == ["++ckpt_path=checkpoints/last.ckpt"]
+    assert Process.command[3:] == ["place=.", "++ckpt_path=checkpoints/last.ckpt"]
     assert Process.options["env"]["CUDA_VISIBLE_DEVICES"] == "3,4"
     monkeypatch.setattr(Process, "code", 3)
     with pytest.raises(
@@ -363,15 +376,21 @@ def test_a_training_hands_on_what_it_was_told(tmp_path, tiny_data, monkeypatch, 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    started, record = [], dict.fromkeys(("reference_energies", "validation", "best_epoch"), 1)
+    started = []
+    validation = Validation(force_mae=0.1, energy_mae_per_atom=0.2, stress_mae=None)
+    record = ModelRecord(
+        variant="qdi", species=["Cu"], r_max=5.0, reference_energies={"Cu": -1.0}, notes=[],
+        train_frames=2, train_sha256="", best_epoch=1, validation=validation,
+        settings=TrainSettings(),
+    )  # fmt: skip
     monkeypatch.setattr(training, "_run_nequip", lambda *given: started.append(given))
-    monkeypatch.setattr(training, "_metadata", lambda *given: record)
+    monkeypatch.setattr(training, "_record", lambda *given: record)
     settings = TrainSettings(epochs=3, batch_size=2, schedule="constant", seed=4)
     options = {"device": device, "progress": print}
     run = tmp_path / "a" / "run"
     assert train(tiny_data, run, settings, **options).metadata == record
     assert started == [(run, 3, {"CUDA_VISIBLE_DEVICES": visible}, print)]
-    assert json.loads((run / "model.json").read_text()) == record
+    assert ModelRecord.read(run / "model.json") == record
     config = yaml.safe_load((run / "config.yaml").read_text())
     for part in ("train", "val"):
         given = run / config["data"][f"{part}_file_path"]
@@ -381,8 +400,7 @@ def test_a_training_hands_on_what_it_was_told(tmp_path, tiny_data, monkeypatch, 
                for part in ("train", "val")]  # fmt: skip
     assert [inputs["data_digest"], inputs["val_digest"]] == digests
     assert (run / inputs["data"]).resolve() == tiny_data.resolve()
-    assert (inputs["epochs"], "epochs" in inputs["settings"]) == (3, False)
-    assert (inputs["settings"]["seed"], inputs["settings"]["batch_size"]) == (4, 2)
+    assert inputs["settings"] == settings.model_dump(mode="json")
     train(tiny_data, run, settings, **options)
     assert len(started) == 1, "it was finished"
     train(tiny_data, run, settings.model_copy(update={"epochs": 5}), **options)
@@ -413,3 +431,17 @@ def test_changed_validation_frames_are_another_training(tmp_path, tiny_data, tin
     write_frames(data / "val.extxyz", frames + frames[:1])
     with pytest.raises(CuliError, match=r"another job \(train with other val_digest\)"):
         train(data, tmp_path / "run", tiny_settings)
+
+
+def test_a_finished_training_whose_checkpoint_was_overwritten_is_refused(
+    tmp_path, trained, tiny_data, tiny_settings
+):
+    run = shutil.copytree(trained["allegro"], tmp_path / "run")
+    settings = tiny_settings.model_copy(update={"variant": "allegro"})
+    whole = train(tiny_data, run, settings)
+    best = run / "checkpoints" / "best.ckpt"
+    assert whole.metadata.checkpoint_sha256 == hashlib.sha256(best.read_bytes()).hexdigest()
+    with best.open("ab") as file:
+        file.write(b"another")
+    with pytest.raises(CuliError, match=r"best\.ckpt is not the model of this training"):
+        train(tiny_data, run, settings)

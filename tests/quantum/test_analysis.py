@@ -11,7 +11,16 @@ import torch
 
 from culi_mlip.errors import CuliError
 from culi_mlip.quantum import Circuit, QDILayer
-from culi_mlip.quantum.analysis import fisher, fisher_matrices, fourier, redundancy
+from culi_mlip.quantum import analysis as analyses
+from culi_mlip.quantum.analysis import (
+    Fisher,
+    fisher,
+    fisher_matrices,
+    fourier,
+    rank_by_depth,
+    rank_plateau,
+    redundancy,
+)
 
 
 def test_zx_keeps_all_weights_of_the_papers_circuit():
@@ -137,6 +146,28 @@ def test_rank_of_the_fisher_matrix_reaches_a_plateau():
     assert ranks[:2] == [16, 24]
     assert 24 < ranks[2] < 32
     assert ranks[3] == pytest.approx(ranks[2], abs=1)
+
+
+def test_ranks_by_depth_are_means_of_the_draws_and_the_plateau_is_where_they_end(monkeypatch):
+    circuit, told = Circuit(n_qubits=2, n_features=1, encoding="X"), []
+    ranks = rank_by_depth(
+        circuit, draws=3, seed=5, depths=(1, 2), progress=lambda *n: told.append(n)
+    )
+    for depth in (1, 2):
+        own = Circuit(n_qubits=2, n_features=1, encoding="X", depth=depth)
+        assert ranks[depth] == fisher(own, draws=3, seed=5).ranks.mean()
+    assert told == [(1, 2), (2, 2)]
+    none, asked = np.zeros((1, 1)), []
+
+    def stand_in(circuit, **options):
+        asked.append(options)
+        return Fisher(none, none, np.array([circuit.depth, 4]), 0.0, 0.1)
+
+    monkeypatch.setattr(analyses, "fisher", stand_in)
+    assert rank_by_depth(circuit, seed=3) == {1: 2.5, 2: 3, 3: 3.5, 4: 4, 5: 4.5}
+    assert asked == [{"draws": 10, "seed": 3}] * 5
+    assert rank_plateau({1: 3, 2: 7, 3: 8.95, 4: 9, 5: 9}) == 3
+    assert rank_plateau({1: 3, 2: 8.9, 3: 8.91, 4: 9}) == 4
 
 
 @pytest.mark.parametrize("sizes", [(2, 2), (2, 3), (4, 1)])

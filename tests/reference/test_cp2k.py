@@ -11,8 +11,9 @@ from ase.build import bulk
 from ase.calculators import cp2k
 from ase.calculators.cp2k import CP2K
 
-from culi_mlip.datasets.computations import Job, Label, attempt
 from culi_mlip.errors import EngineError
+from culi_mlip.labelling.computations import attempt
+from culi_mlip.labelling.jobs import Job, Label
 from culi_mlip.reference import Cp2kSettings, get_engine
 from culi_mlip.reference.cp2k import StructureCp2k, input_text
 from culi_mlip.reference.relaxation import computed_labels

@@ -26,8 +26,9 @@ from ase.constraints import (
 from ase.io.vasp import read_vasp as read_poscar
 
 from culi_mlip.configuration import parse
-from culi_mlip.datasets import Recipe, Store
+from culi_mlip.datasets import Store
 from culi_mlip.errors import EngineError, SetupError
+from culi_mlip.labelling import Recipe
 from culi_mlip.reference import VaspSettings, get_engine
 from culi_mlip.reference.kpoints import kpoint_mesh
 from culi_mlip.reference.relaxation import computed_labels

@@ -1,7 +1,6 @@
 """The report of tunings: units, the front, the best settings, failures, nothing that HTML obeys."""
 
 import csv
-import json
 
 import optuna
 import pytest
@@ -10,9 +9,11 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from culi_mlip.errors import CuliError
-from culi_mlip.optimize.tuning import Tuning
-from culi_mlip.optimize.worker import trial_folder
+from culi_mlip.models.settings import TrainSettings
 from culi_mlip.report.tuning import best_trials, front_table, pareto_figure, write_report
+from culi_mlip.tuning.records import FrontTime, TrialJob
+from culi_mlip.tuning.tune import Tuning
+from culi_mlip.tuning.worker import trial_folder
 
 VALUES = {  # by slot: error in eV/Å, seconds
     0: (0.080, 4.0),  # untuned
@@ -48,13 +49,20 @@ def tuning_in(folder, name="a<b>", error="force MAE (eV/Å)"):
     for trial in trials:
         job = trial_folder(folder, trial) / "job.json"
         job.parent.mkdir(parents=True, exist_ok=True)
-        job.write_text(json.dumps({"settings": {"slot": trial.user_attrs["slot"]}}))
+        TrialJob(
+            data="", settings=TrainSettings(seed=trial.user_attrs["slot"]), compile=False,
+            repeats=5, threads=1, max_drift=None, device="cpu", cores=[],
+        ).write(job)  # fmt: skip
     return tuning
 
 
 @pytest.fixture
 def tuning(tmp_path):
     return tuning_in(tmp_path / "tuning")
+
+
+def time(seconds):
+    return FrontTime(inference_seconds=seconds, inference_quartiles=(1, 2), hardware="chip")
 
 
 def slots(trials):
@@ -69,7 +77,7 @@ def test_best_are_the_ends_of_the_front_and_its_knee(tuning):
 
 
 def test_the_front_is_in_thousandths_the_most_accurate_first(tuning):
-    titles, rows = front_table(tuning, {2: {"inference_seconds": 2.5}})
+    titles, rows = front_table(tuning, {2: time(2.5)})
     assert titles == ["trial", "force MAE (meV/Å)", "inference (s)", "one sitting (s)", "weights",
                       "settings"]  # fmt: skip
     assert rows[0] == ["1", "10.0", "8.000", "–", "2,000", "r_max=5"]
@@ -97,11 +105,11 @@ def test_a_report_has_all_trials_the_best_settings_and_text_alone(tuning, tmp_pa
     assert rows[2]["r_max"] == "6.0"
     assert rows[6]["failure"] == "ran <out> of memory"
     assert "owner" not in rows[0]
-    best = {file.name: yaml.safe_load(file.read_text()) for file in tmp_path.rglob("*.yaml")}
+    best = {f.name: yaml.safe_load(f.read_text())["seed"] for f in tmp_path.rglob("*.yaml")}
     assert best == {
-        "a<b>-most-accurate.yaml": {"slot": 1},
-        "a<b>-fastest.yaml": {"slot": 3},
-        "a<b>-balanced.yaml": {"slot": 2},
+        "a<b>-most-accurate.yaml": 1,
+        "a<b>-fastest.yaml": 3,
+        "a<b>-balanced.yaml": 2,
     }
     assert (tmp_path / "report/pareto.png").read_bytes().startswith(b"\x89PNG")
     text = page[page.index("<h2>") :]
@@ -122,7 +130,7 @@ def test_two_tunings_keep_their_names_timings_and_machines(tmp_path):
     """Side by side on one page: rows, legends and the machines of each under its own name."""
     tunings = [tuning_in(tmp_path / name, name=name) for name in ("first", "second")]
     tunings[1].trials[2].user_attrs["hardware"] = "GPU <X>"
-    timings = [{1: {"inference_seconds": 1.25}}, {2: {"inference_seconds": 7.5}}]
+    timings = [{1: time(1.25)}, {2: time(7.5)}]
     page = write_report(tunings, timings, tmp_path / "report").read_text(encoding="utf-8")
     first, second = page.split("<h2>second</h2>")
     first = first.split("<h2>first</h2>")[1]

@@ -17,12 +17,13 @@ def test_structures_stand_upright_with_their_own_values(tmp_path):
     frames = [base, bulk("Li")]
     values = {"name": ["a </script> slab", "a crystal"], "atoms": [3, 1]}
     before = base.positions.copy()
-    page = write_viewer(tmp_path / "some.html", frames, values)
+    page = write_viewer(tmp_path / "so<m>e.html", frames, values)
     np.testing.assert_array_equal(base.positions, before)
     text = page.read_text(encoding="utf-8")
     found = re.search(r'info: "info" \}, (\{.*\})\);</script>', text)
     dataset = json.loads(found.group(1))
-    assert dataset["meta"]["name"] == "some"
+    assert dataset["meta"]["name"] == "so<m>e"
+    assert "<title>so&lt;m&gt;e</title>" in text
     assert dataset["properties"]["name"]["values"] == values["name"]
     assert dataset["properties"]["atoms"]["values"] == [3, 1]
     shown = dataset["structures"]

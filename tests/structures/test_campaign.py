@@ -13,8 +13,8 @@ from ase.constraints import FixAtoms
 from ase.neighborlist import neighbor_list
 
 from culi_mlip.configuration import parse
-from culi_mlip.datasets.recipe import Recipe
 from culi_mlip.errors import RecipeError, StructureError
+from culi_mlip.labelling.recipe import Recipe
 from culi_mlip.structures import (
     Campaign,
     Entry,

@@ -1,0 +1,1 @@
+"""The tuning of potentials for error and inference time: study, workers, trials, timing."""
