@@ -152,6 +152,18 @@ def test_page_names_every_record_and_its_module():
         assert re.search(rf"`{name}`", text)
 
 
+def test_page_lists_every_file_by_its_own_first_line():
+    section = PAGE.read_text().split("## Files\n")[1].split("\n## ")[0]
+    said = dict(re.findall(r"\*\*`(\w+)/`\*\*\n\n(.*?)\n(?:\n|$)", section + "\n", re.DOTALL))
+    assert said.keys() == MAY_IMPORT.keys()
+    for room, lines in said.items():
+        files = sorted(f for f in (PACKAGE / room).glob("*.py") if f.name != "__init__.py")
+        words = [ast.get_docstring(ast.parse(f.read_text())).splitlines()[0] for f in files]
+        assert lines.splitlines() == [
+            f"- `{file.name}`: {word}" for file, word in zip(files, words, strict=True)
+        ]
+
+
 def test_files_that_the_page_names_exist():
     text = PAGE.read_text()
     for name in re.findall(r"`([a-z_]+/[a-z_]+\.py)`", text):

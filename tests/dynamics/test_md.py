@@ -470,3 +470,55 @@ def test_damaged_files_of_a_run_are_named(tmp_path):
     (tmp_path / "md" / "log.csv").write_text("step,time_ps\n0,zero\n")
     with pytest.raises(CuliError, match=r"log.csv is missing or damaged"):
         run_md(COPPER, EMT(), **options)
+
+
+@pytest.fixture
+def killed_at(monkeypatch):
+    """Break a run off at its n-th energy; gives a list whose length is the energies since then."""
+
+    def kill(n):
+        since, left, whole = [], iter(range(n, 0, -1)), EMT.calculate
+
+        def calculate(self, *arguments, **options):
+            number = next(left, None)
+            if number == 1:
+                raise KeyboardInterrupt
+            if number is None:
+                since.append(1)
+            whole(self, *arguments, **options)
+
+        monkeypatch.setattr(EMT, "calculate", calculate)
+        return since
+
+    return kill
+
+
+@pytest.mark.parametrize("at", [2, 3, 4, 6, 7, 9])
+def test_no_frame_stands_twice_wherever_a_run_was_killed(tmp_path, killed_at, at):
+    """Before the second frame, too."""
+    options = {"temperature": 300, "time": 0.02, "stride": 5}
+    whole = run_md(CELL, EMT(), out=tmp_path / "whole", **options)
+    killed_at(at)
+    with pytest.raises(KeyboardInterrupt):
+        run_md(CELL, EMT(), out=tmp_path / "killed", **options)
+    run_md(CELL, EMT(), out=tmp_path / "killed", **options)
+    for name in ("trajectory.extxyz", "log.csv"):
+        assert (tmp_path / "killed" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    assert whole.log["step"].tolist() == [0, 5, 10]
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(0.0, 10 - 6 + 2), (1e9, 10 + 2)])
+def test_a_slow_potential_goes_on_from_its_last_step(
+    tmp_path, monkeypatch, killed_at, seconds, most
+):
+    """The steps that are left, and two energies to begin with; a fast one begins at a frame."""
+    monkeypatch.setattr("culi_mlip.dynamics.records.SAVE_AFTER", seconds)
+    options = {"temperature": 300, "time": 0.02, "stride": 10}
+    run_md(CELL, EMT(), out=tmp_path / "whole", **options)
+    since = killed_at(8)
+    with pytest.raises(KeyboardInterrupt):
+        run_md(CELL, EMT(), out=tmp_path / "killed", **options)
+    run_md(CELL, EMT(), out=tmp_path / "killed", **options)
+    assert most - 2 <= len(since) <= most
+    log = (tmp_path / "killed" / "log.csv").read_text()
+    assert log == (tmp_path / "whole" / "log.csv").read_text()
