@@ -1,6 +1,7 @@
 """The analyses of a circuit, as users type them."""
 
 import json
+from dataclasses import fields
 
 import pytest
 from click.testing import CliRunner
@@ -66,6 +67,12 @@ def test_every_option_reaches_the_circuit(culi, tmp_path):
         "entangler": "chain", "entangling_gate": "CZ", "measurement": "Z",
     }  # fmt: skip
     assert content["gates"][0] == {"name": "RY", "wires": [0], "weight": 0, "feature": None}
+
+
+def test_every_option_says_what_it_is():
+    page = " ".join(CliRunner().invoke(group, ["circuit", "draw", "--help"]).output.split())
+    for field in fields(Circuit):
+        assert f"{field.metadata['help']} [default: {field.default}]" in page
 
 
 def test_near_zero_is_told_for_all_inputs_and_for_one(tmp_path):
