@@ -93,10 +93,8 @@ def labelled_frames(path: str | os.PathLike[str], keys: LabelKeys | None = None)
 
     Parameters
     ----------
-    path
-        As in `culi_mlip.files.read_frames`.
-    keys
-        Names of the labels.
+    path, keys
+        As in `training_frames`.
 
     Raises
     ------
