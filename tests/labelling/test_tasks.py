@@ -21,6 +21,7 @@ from culi_mlip.labelling.executors import WorkerError
 from culi_mlip.labelling.jobs import Job
 from culi_mlip.labelling.recipe import MeltQuench, Relaxation, Sampling
 from culi_mlip.reference import get_engine
+from culi_mlip.runs import read_run
 from culi_mlip.structures import Entry, bulk, campaign, slab
 
 SLAB = {"kind": "slab", "symbol": "Cu", "millers": [[1, 0, 0], [1, 1, 1]], "thickness": 8}
@@ -84,7 +85,7 @@ def test_steps_of_a_relaxation_are_numbered_and_each_start_has_a_trajectory():
         assert {f.kind for f in label.frames} == {"slab-relaxation"}
 
 
-def test_sampling_follows_its_options():
+def test_sampling_follows_its_options(tmp_path):
     """Two temperatures, a time step and a stride of its own; what was held is free."""
     atoms = bulk("Cu", repeat=(2, 2, 1))
     atoms.set_constraint(FixAtoms([0]))
@@ -104,8 +105,13 @@ def test_sampling_follows_its_options():
         assert time / units.fs == pytest.approx(1.5, rel=0.1)
         assert np.abs(frames[-1].atoms.positions[0] - atoms.positions[0]).max() > 1e-3
     task = Sampling(temperatures=(300, 400), steps=10, stride=4)
-    (label,) = attempt("emt", "{}", [Job(start, [task])])
+    (label,) = attempt("emt", "{}", [Job(start, [task], str(tmp_path))])
     assert [tuple(f.how.values()) for f in label.frames] == [(300, 4), (300, 8), (400, 4), (400, 8)]
+    for temperature in (300, 400):
+        inputs = read_run(tmp_path / "md" / f"{temperature}K").inputs
+        chosen = (inputs["temperature_K"], inputs["thermostat_time_fs"], inputs["stride"])
+        assert chosen == (temperature, 50.0, 4)
+        assert inputs["model"] == f"emt {get_engine('emt').digest}"
 
 
 def test_melt_quench_follows_its_options(tmp_path):

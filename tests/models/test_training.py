@@ -445,3 +445,13 @@ def test_a_finished_training_whose_checkpoint_was_overwritten_is_refused(
         file.write(b"another")
     with pytest.raises(CuliError, match=r"best\.ckpt is not the model of this training"):
         train(tiny_data, run, settings)
+
+
+def test_data_that_moved_are_the_same_data(
+    tmp_path, trained, tiny_data, tiny_settings, monkeypatch
+):
+    run = shutil.copytree(trained["allegro"], tmp_path / "run")
+    data = shutil.copytree(tiny_data, tmp_path / "elsewhere" / "data")
+    monkeypatch.setattr(training, "_run_nequip", None)
+    settings = tiny_settings.model_copy(update={"variant": "allegro"})
+    assert train(data, run, settings) == train(tiny_data, run, settings)
