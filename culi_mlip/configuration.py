@@ -88,7 +88,8 @@ def _identity(value: Any, plain: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_identity(part, other) for part, other in zip(value, plain, strict=True)]
     if isinstance(value, dict):
-        return {key: _identity(part, plain[key]) for key, part in value.items() if key in plain}
+        parts = zip(value.values(), plain.items(), strict=True)  # plain keys are text
+        return {key: _identity(part, other) for part, (key, other) in parts}
     if is_dataclass(value):
         differing = [f.name for f in fields(value) if getattr(value, f.name) != f.default]
         return {name: plain[name] for name in differing}

@@ -77,6 +77,7 @@ class Sample(Record):
     many: tuple[Inner, ...] = ()
     named: dict[str, Inner] = {}
     maybe: Inner | None = None
+    anything: dict[str, Any] = {}
 
 
 @pytest.mark.parametrize(
@@ -90,6 +91,7 @@ class Sample(Record):
         ({"many": [{"x": 4}, {}]}, {"many": [{"x": 4}, {}]}),
         ({"named": {"a": {"x": 4}, "b": {}}}, {"named": {"a": {"x": 4}, "b": {}}}),
         ({"maybe": {}}, {"maybe": {}}),
+        ({"anything": {"a": {3: 4}}}, {"anything": {"a": {"3": 4}}}),
     ],
 )
 def test_identity_is_what_differs_from_defaults(values, identity):
