@@ -174,11 +174,15 @@ class QDILayer(torch.nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         stored = state_dict.get(f"{prefix}signature")
-        if stored is not None and stored.tolist() != _signature(self.circuit):
-            raise ModelError(
-                f"the weights belong to {_described(stored.tolist())}, not to {self.circuit}: "
-                "build the model with that circuit"
-            )
+        if stored is not None:
+            # Fields that were added to circuits since had their defaults.
+            belongs = [*stored.tolist(), *_signature(Circuit())[len(stored) :]]
+            if belongs != _signature(self.circuit):
+                raise ModelError(
+                    f"the weights belong to {_described(belongs)}, not to {self.circuit}: "
+                    "build the model with that circuit"
+                )
+            state_dict[f"{prefix}signature"] = self.signature
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _constant(self, name: str, values: NDArray[np.number]) -> None:

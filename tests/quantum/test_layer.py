@@ -286,3 +286,13 @@ def test_weights_of_another_circuit_are_refused(other):
     layer = QDILayer(other)
     layer.load_state_dict(weights)
     torch.testing.assert_close(layer.weight, weights["weight"])
+
+
+def test_weights_from_before_a_field_was_added_had_its_default():
+    weights = QDILayer(Circuit(depth=2)).state_dict()
+    weights["signature"] = weights["signature"][:-1]  # the last field is the measurement
+    layer = QDILayer(Circuit(depth=2))
+    layer.load_state_dict(weights)
+    assert torch.equal(layer.weight, weights["weight"])
+    with pytest.raises(ModelError, match="the weights belong to .*measurement='Y'"):
+        QDILayer(Circuit(depth=2, measurement="Z")).load_state_dict(weights)
