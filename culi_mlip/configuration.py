@@ -46,15 +46,10 @@ class Configuration(BaseModel):
         return getattr(self, name)
 
     def identity(self, without: Collection[str] = ()) -> dict[str, Any]:
-        """Return what tells settings apart, as plain values.
+        """Return what tells settings apart, as plain values; those of `without` do not count.
 
         These are the settings that differ from their defaults. A setting that is added with a
         default leaves the identities that exist as they are.
-
-        Parameters
-        ----------
-        without
-            Settings that do not count.
         """
         left_out = {*without, *self.MACHINE}
         plain = self.model_dump(mode="json")

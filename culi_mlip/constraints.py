@@ -33,19 +33,8 @@ OF_SINGLE_ATOMS = tuple(_NORMALS)
 def free_directions(atoms: Atoms) -> tuple[NDArray[np.float64], list[FixConstraint]]:
     """Return projectors on the directions that are free for each atom, and other constraints.
 
-    An atom that several constraints hold is free where all leave it free.
-
-    Parameters
-    ----------
-    atoms
-        The structure.
-
-    Returns
-    -------
-    projectors
-        Shape (atoms, 3, 3).
-    others
-        Constraints that do not hold single atoms.
+    Projectors have the shape (atoms, 3, 3): an atom that several constraints hold is free where all
+    leave it free. The others are the constraints that do not hold single atoms.
     """
     held = np.zeros((len(atoms), 3, 3))
     others = []

@@ -41,10 +41,7 @@ def check_device(device: str | None) -> str:
 def gpu_names() -> list[str]:
     """Return the GPUs that this process sees, in PyTorch's order.
 
-    Returns
-    -------
-    list of str
-        An entry for ``CUDA_VISIBLE_DEVICES`` each: an index, or ``GPU-…`` or ``MIG-…``.
+    Each is an entry for ``CUDA_VISIBLE_DEVICES``: an index, or ``GPU-…`` or ``MIG-…``.
     """
     import torch
 
@@ -57,10 +54,7 @@ def gpu_names() -> list[str]:
 def environment_of(device: str) -> dict[str, str]:
     """Return the environment variables of a process that is to see this device alone.
 
-    Parameters
-    ----------
-    device
-        As from `check_device`; "cuda" leaves all GPUs that this process sees.
+    The device is one of `check_device`; "cuda" leaves all GPUs that this process sees.
     """
     if device == "cuda":
         return {}

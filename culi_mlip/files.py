@@ -67,20 +67,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def file_lock(path: str | os.PathLike[str], *, wait: bool = False) -> Iterator[None]:
     """Hold the lock of a file, which ends with the process however that ends.
 
-    On a file system without locks, a second file beside it names the process that holds it, and is
-    taken over on the same machine when that process is gone.
-
-    Parameters
-    ----------
-    path
-        The file, which is made where it is missing.
-    wait
-        Whether to wait for another process that holds the lock.
+    The file is made where it is missing. On a file system without locks, a second file beside it
+    names the process that holds it, and is taken over on the same machine when that process is
+    gone.
 
     Raises
     ------
     CuliError
-        If another process holds the lock.
+        If another process holds the lock and is not to be waited for.
     OutputError
         If the file cannot be written.
     """

@@ -12,27 +12,12 @@ from typing import Any
 
 
 def moved_modules(modules: Mapping[str, str]) -> None:
-    """Let modules be imported by their names of before.
-
-    Parameters
-    ----------
-    modules
-        Names of today by those of before.
-    """
+    """Let modules be imported by their names of before, by which `modules` has those of today."""
     sys.meta_path.append(_Finder(modules))
 
 
 def moved_name(room: str, name: str, names: Mapping[str, str]) -> Any:
-    """Return what a room had under a name; for its ``__getattr__``.
-
-    Parameters
-    ----------
-    room
-        Name of the room's package.
-    name
-        Name of before.
-    names
-        Module of today by name.
+    """Return what a room had under a name, for its ``__getattr__``; `names` has the module of each.
 
     Raises
     ------

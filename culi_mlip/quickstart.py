@@ -33,24 +33,12 @@ class QuickstartInputs(Record):
 
 @dataclass(frozen=True)
 class QuickstartResult:
-    """Where the page is, and the figures that matter.
+    """Where the page is, and the figures that matter."""
 
-    Attributes
-    ----------
-    page
-        The HTML page.
-    errors
-        Errors on test frames, all kinds together: eV/atom, eV/Å, eV/Å³.
-    nve_drift
-        Drift of the energy without thermostat in eV/atom/ps.
-    lost_atoms
-        Atoms that left the slab.
-    """
-
-    page: Path
-    errors: Errors
-    nve_drift: float
-    lost_atoms: list[int]
+    page: Path  # the HTML page
+    errors: Errors  # errors on test frames, all kinds together: eV/atom, eV/Å, eV/Å³
+    nve_drift: float  # drift of the energy without thermostat in eV/atom/ps
+    lost_atoms: list[int]  # atoms that left the slab
 
 
 def quickstart(

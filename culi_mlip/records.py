@@ -37,24 +37,14 @@ class Record(Configuration):
     def plain(self, mode: str = "json") -> dict[str, Any]:
         """Return the content as it is written, with its version.
 
-        Parameters
-        ----------
-        mode
-            "json" for plain values, "python" for values as they are.
+        The mode is pydantic's: "json" for plain values, "python" for values as they are.
         """
         version = {"version": len(self.UPDATES)} if self.UPDATES else {}
         return version | self.model_dump(mode=mode)
 
     @classmethod
     def of(cls: type[AnyRecord], content: Any, name: str) -> AnyRecord:
-        """Return the record with a content, of whatever version.
-
-        Parameters
-        ----------
-        content
-            As from `plain`.
-        name
-            For errors.
+        """Return the record with a content as from `plain`, of whatever version.
 
         Raises
         ------

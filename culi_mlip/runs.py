@@ -22,55 +22,26 @@ _RECORDED_PACKAGES = ("ase", "chgnet", "e3nn", "nequip", "nequip-allegro", "nump
 
 
 class RunRecord(Record):
-    """Content of ``run.yaml``.
-
-    Attributes
-    ----------
-    command
-        What is run in the folder.
-    status
-        "running" until it ends, however that is.
-    started, ended
-        Times, UTC.
-    inputs
-        The fully resolved input, a record of its own.
-    versions
-        Of the packages that matter, by name.
-    hardware
-        Of the machine.
-    reason
-        Why it failed.
-    """
+    """Content of ``run.yaml``."""
 
     REMEDY = "choose another --out, or remove the folder to start anew"
 
-    command: str
-    status: Literal["running", "done", "failed"]
-    started: str
-    inputs: dict[str, Any]
-    versions: dict[str, str] = {}
-    hardware: dict[str, Any] = {}
-    reason: str | None = None
-    ended: str | None = None
+    command: str  # what is run in the folder
+    status: Literal["running", "done", "failed"]  # "running" until it ends, however that is
+    started: str  # UTC
+    inputs: dict[str, Any]  # the fully resolved input, a record of its own
+    versions: dict[str, str] = {}  # of the packages that matter, by name
+    hardware: dict[str, Any] = {}  # of the machine
+    reason: str | None = None  # why it failed
+    ended: str | None = None  # UTC
 
 
 @contextmanager
 def run_folder(path: str | os.PathLike[str], command: str, inputs: Record) -> Iterator[Path]:
     """Open a run folder: lock it, write ``run.yaml``, and close that with the outcome.
 
-    Parameters
-    ----------
-    path
-        The folder; it is made where it is missing.
-    command
-        What is run in it.
-    inputs
-        The fully resolved input.
-
-    Yields
-    ------
-    Path
-        The folder.
+    The folder, which is given, is made where it is missing; `inputs` are the fully resolved input
+    of the command.
 
     Raises
     ------
@@ -103,10 +74,7 @@ def run_folder(path: str | os.PathLike[str], command: str, inputs: Record) -> It
 def locked(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Hold the lock of a folder, which ends with the process however that ends.
 
-    Parameters
-    ----------
-    path
-        The folder; it is made where it is missing.
+    The folder is made where it is missing.
 
     Raises
     ------
@@ -131,17 +99,15 @@ def is_finished(
     grows: str = "",
     instead: str = "choose another --out, or remove it to start anew",
 ) -> bool:
-    """Say whether a folder holds this very job, and finished.
+    """Say whether a folder, which may not exist yet, holds this very job, and finished.
 
     Jobs are the same whose inputs have the same identity: a field that was added since, with a
     default, does not count.
 
     Parameters
     ----------
-    path
-        The run folder; it may not exist yet.
-    inputs
-        The fully resolved input of the job.
+    path, inputs
+        The run folder, and the fully resolved input of the job.
     grows
         The input that may be larger than the recorded one: then the job goes on.
     instead
@@ -155,8 +121,7 @@ def is_finished(
     record = read_run(path)
     if record is None:
         return False
-    recorded = recorded_inputs(path, type(inputs))
-    assert recorded is not None  # noqa: S101 (there is a record)
+    recorded = type(inputs).of(record.inputs, f"{Path(path) / 'run.yaml'}")
     old, new = recorded.identity(), inputs.identity()
     changed = [name for name in (new | old) if old.get(name) != new.get(name)]
     more = changed == [grows] and inputs[grows] > recorded[grows]

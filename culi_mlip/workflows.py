@@ -9,12 +9,7 @@ _PLACES = (_PACKAGE / "_workflows", _PACKAGE.parent / "workflows")  # a wheel, a
 
 
 def workflow(name: str) -> Path:
-    """Return the path of a recipe that comes with the package.
-
-    Parameters
-    ----------
-    name
-        File name, such as "quickstart.yaml".
+    """Return the path of a recipe that comes with the package, such as "quickstart.yaml".
 
     Raises
     ------

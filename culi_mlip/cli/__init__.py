@@ -36,8 +36,7 @@ class _LazyGroup(click.Group):
         if name not in _COMMANDS:
             return None
         module = importlib.import_module(f"culi_mlip.cli.{_COMMANDS[name]}")
-        command: click.Command = module.command
-        return command
+        return module.command
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

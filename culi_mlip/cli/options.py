@@ -32,15 +32,7 @@ def path(flag: str, text: str, metavar: str = "FILE") -> Decorator:
 
 
 def out(text: str, default: str | None = None) -> Decorator:
-    """Return ``--out``, the file or folder of the results.
-
-    Parameters
-    ----------
-    text
-        What it is.
-    default
-        Where the results go if the user does not say; None leaves that to the command.
-    """
+    """Return ``--out``, where results go; a default of None leaves the place to the command."""
     place = Path(default) if default else None
     return click.option("--out", type=PATH, default=place, show_default=bool(default), help=text)
 
@@ -49,15 +41,7 @@ figures_out = out("Folder of the figure and the JSON file.", "circuit")
 
 
 def seed(of: str, *, default: int | None = 0) -> Decorator:
-    """Return ``--seed``.
-
-    Parameters
-    ----------
-    of
-        What is drawn at random.
-    default
-        None where a file of settings may have it; its default is 0, too.
-    """
+    """Return ``--seed`` of what is drawn; a default of None leaves it to a file of settings."""
     more = "  [default: 0]" if default is None else ""
     return click.option(
         "--seed",

@@ -12,68 +12,34 @@ UNITS = {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³ (ASE sign and ord
 
 
 class Card(Record):
-    """Content of ``card.json``.
+    """Content of ``card.json``."""
 
-    Attributes
-    ----------
-    engine, engine_title, engine_digest
-        Who labelled: name, title and digest, several joined by " + ".
-    engine_settings
-        Settings of the engine; of several a list.
-    is_dft
-        Whether all labels may be called DFT.
-    caution
-        What to say wherever results are shown, or None.
-    notes
-        What is to be known of the labels, a sentence each.
-    units
-        Of the labels.
-    seed, split_by, split_chosen
-        Of the split, and whether the user chose it instead of a recipe.
-    split_missed
-        What the split is not, a sentence each.
-    lattice_constants
-        Those that the recipe left out, by element.
-    species
-        Chemical symbols in alphabetical order.
-    frames
-        How many each part has.
-    frames_by_kind
-        The same by kind of structure.
-    atoms_per_frame
-        Fewest and most.
-    force_rms
-        Root mean square force component in eV/Å.
-    reference_energies
-        Fitted to the training frames, eV/atom by element.
-    dropped_by_audit, failed_labels
-        How many frames were left out, by reason.
-    train_sha256
-        Of ``train.extxyz``.
-    """
-
+    # Who labelled: name, title and digest, several joined by " + ".
     engine: str
     engine_title: str
+    # Settings of the engine; of several a list.
     engine_settings: dict[str, Any] | list[dict[str, Any]]
     engine_digest: str
-    is_dft: bool
-    caution: str | None
-    notes: list[str]
-    units: dict[str, str] = UNITS
+    is_dft: bool  # whether all labels may be called DFT
+    caution: str | None  # what to say wherever results are shown, or None
+    notes: list[str]  # what is to be known of the labels, a sentence each
+    units: dict[str, str] = UNITS  # of the labels
+    # Of the split, and whether the user chose it instead of a recipe.
     seed: int
     split_by: str
     split_chosen: bool
-    split_missed: list[str]
-    lattice_constants: dict[str, LatticeConstant] = {}
-    species: list[str]
-    frames: dict[str, int]
-    frames_by_kind: dict[str, dict[str, int]]
-    atoms_per_frame: tuple[int, int]
-    force_rms: float
-    reference_energies: dict[str, float]
+    split_missed: list[str]  # what the split is not, a sentence each
+    lattice_constants: dict[str, LatticeConstant] = {}  # those that the recipe left out, by element
+    species: list[str]  # chemical symbols in alphabetical order
+    frames: dict[str, int]  # how many each part has
+    frames_by_kind: dict[str, dict[str, int]]  # the same by kind of structure
+    atoms_per_frame: tuple[int, int]  # fewest and most
+    force_rms: float  # root mean square force component in eV/Å
+    reference_energies: dict[str, float]  # fitted to the training frames, eV/atom by element
+    # How many frames were left out, by reason.
     dropped_by_audit: dict[str, int]
     failed_labels: dict[str, int]
-    train_sha256: str
+    train_sha256: str  # of ``train.extxyz``
 
     def labels(self) -> dict[str, Any]:
         """Return what a potential's record takes over: who made the labels."""

@@ -31,50 +31,28 @@ _FINER = {"parent": ", or split by trajectory", "trajectory": ", or split by fra
 
 @dataclass(frozen=True)
 class BuiltDataset:
-    """A dataset on disk.
+    """A dataset on disk."""
 
-    Attributes
-    ----------
-    folder
-        Holds ``store.db``, ``train|val|test.extxyz``, ``card.md`` and ``card.json``.
-    card
-        Content of ``card.json``.
-    """
-
-    folder: Path
-    card: Card
+    folder: Path  # holds ``store.db``, ``train|val|test.extxyz``, ``card.md`` and ``card.json``
+    card: Card  # content of ``card.json``
 
 
 class SplitRecord(Record):
-    """How a dataset was split: content of ``split.json``.
-
-    Attributes
-    ----------
-    val, test, by
-        As in `Split`.
-    seed
-        Of the split.
-    engine_digest, mixed
-        Which labels, as in `label_sources`.
-    chosen
-        Whether the user chose this split for the dataset, instead of a recipe's.
-    audit
-        Thresholds of the audit before it.
-    parts
-        Content ids of the frames of each part.
-    """
+    """How a dataset was split: content of ``split.json``."""
 
     REMEDY = "make it by dataset split"
 
+    # As in `Split`.
     val: float
     test: float
     by: Whole
-    seed: int
+    seed: int  # of the split
+    # Which labels, as in `label_sources`.
     engine_digest: str | None = None
     mixed: bool = False
-    chosen: bool = False
-    audit: AuditSettings = AuditSettings()
-    parts: dict[str, list[str]]
+    chosen: bool = False  # whether the user chose this split for the dataset, instead of a recipe's
+    audit: AuditSettings = AuditSettings()  # thresholds of the audit before it
+    parts: dict[str, list[str]]  # content ids of the frames of each part
 
 
 def open_store(folder: str | os.PathLike[str]) -> Store:
@@ -333,13 +311,7 @@ def _card(
 
 
 def chosen_split(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return the split of a dataset that its user chose, as arguments of `export_parts`, or None.
-
-    Parameters
-    ----------
-    folder
-        Of the dataset.
-    """
+    """Return the split of a dataset that its user chose, as arguments of `export_parts`."""
     record = _record(Path(folder))
     if record is None or not record.chosen:
         return None
@@ -377,14 +349,7 @@ def frame_groups(
 ) -> tuple[list[Hashable], list[tuple[str, str]], list[str]]:
     """Return what each labelled frame is kept together with by a split, its stratum and its id.
 
-    Parameters
-    ----------
-    store
-        The store.
-    by
-        As in `Split`.
-    engine_digest
-        As in `Store.frames`.
+    Parameters are as in `Split` and `Store.frames`.
 
     Returns
     -------

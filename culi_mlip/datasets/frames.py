@@ -91,10 +91,7 @@ def training_frames(path: str | os.PathLike[str], keys: LabelKeys | None = None)
 def labelled_frames(path: str | os.PathLike[str], keys: LabelKeys | None = None) -> list[Atoms]:
     """Read frames with the labels that they have, each in a calculator of its own.
 
-    Parameters
-    ----------
-    path, keys
-        As in `training_frames`.
+    Parameters are as in `training_frames`.
 
     Raises
     ------
@@ -116,15 +113,6 @@ def labelled_frames(path: str | os.PathLike[str], keys: LabelKeys | None = None)
 
 def with_labels(atoms: Atoms, keys: LabelKeys, name: str = "frame") -> Atoms:
     """Return a frame whose labels are where ASE looks, taken from where a file has them.
-
-    Parameters
-    ----------
-    atoms
-        A frame as read.
-    keys
-        Names of the labels.
-    name
-        For errors.
 
     Raises
     ------
@@ -182,21 +170,8 @@ def plain_copy(
 ) -> Path:
     """Return a folder from which nequip reads the labels of frames as `training_frames` does.
 
-    Parameters
-    ----------
-    source
-        Folder of the parts' files.
-    parts
-        Frames as read from ``train.extxyz`` and so on, by "train" and so on.
-    folder
-        Where the files are written anew, if nequip would read the others in another way.
-    keys
-        Names of the labels.
-
-    Returns
-    -------
-    Path
-        `source` or `folder`.
+    Frames are as read from ``train.extxyz`` and so on in the folder `source`, by "train" and so on.
+    Where nequip would read these files in another way, they are written anew to the other folder.
     """
     if keys in (None, LabelKeys()) and all(_is_plain(Path(source, f"{p}.extxyz")) for p in parts):
         return Path(source)

@@ -14,18 +14,10 @@ FILE = "lattice_constants.json"
 
 
 class LatticeConstant(Record):
-    """The cubic lattice constant of an element.
+    """The cubic lattice constant of an element."""
 
-    Attributes
-    ----------
-    a
-        In Å.
-    source
-        Where it is from.
-    """
-
-    a: float
-    source: str = ""
+    a: float  # in Å
+    source: str = ""  # where it is from
 
 
 def kept_lattice_constants(folder: Path) -> dict[str, LatticeConstant]:

@@ -73,21 +73,11 @@ def leakage(
 
 
 class SplitError(NamedTuple):
-    """The error of a quick model by one way to split a dataset.
+    """The error of a quick model by one way to split a dataset."""
 
-    Attributes
-    ----------
-    by
-        "frame", "trajectory" or "parent": what is kept whole.
-    n_groups
-        How many groups there are, of frames for "frame".
-    error
-        Mean absolute error of the energy in eV/atom.
-    """
-
-    by: str
-    n_groups: int
-    error: float
+    by: str  # "frame", "trajectory" or "parent": what is kept whole
+    n_groups: int  # how many groups there are, of frames for "frame"
+    error: float  # mean absolute error of the energy in eV/atom
 
 
 def leakage_by_split(
@@ -95,14 +85,7 @@ def leakage_by_split(
 ) -> list[SplitError]:
     """Return what each way to split the frames of a dataset's parts would say of a quick model.
 
-    Parameters
-    ----------
-    folder
-        Of a dataset that has been split.
-    engine_digest
-        As in `culi_mlip.datasets.export_parts`.
-    seed
-        As in `leakage`.
+    The folder is that of a dataset that has been split; see `leakage`.
 
     Raises
     ------

@@ -27,23 +27,11 @@ def fit_reference_energies(frames: Sequence[Atoms]) -> dict[str, float]:
 
 
 def fit_energies(compositions: Sequence[Composition], energies: ArrayLike) -> dict[str, float]:
-    """Fit one energy an element, in eV/atom.
+    """Fit one energy an element, in eV/atom, to total energies in eV, shape (frames,).
 
-    Least squares on E = Σ n_element E_element, each frame divided by its number of atoms, so
-    that the residuals are energies per atom. Where compositions cannot tell elements apart
-    the smallest solution is taken.
-
-    Parameters
-    ----------
-    compositions
-        Of each frame.
-    energies
-        Total energies in eV, shape (frames,).
-
-    Returns
-    -------
-    dict
-        Energy by chemical symbol, in alphabetical order.
+    Least squares on E = Σ n_element E_element, each frame divided by its number of atoms, so that
+    the residuals are energies per atom. Where compositions cannot tell elements apart the smallest
+    solution is taken. Elements are in alphabetical order.
     """
     symbols = sorted({symbol for counts in compositions for symbol in counts})
     counts = _table(compositions, symbols)

@@ -57,13 +57,7 @@ _TITLES = {  # those of version 0
 
 
 class LabelSource(Record):
-    """An engine as a store has it, under its digest.
-
-    Attributes
-    ----------
-    name, title, is_dft, caution, settings
-        As of the engine.
-    """
+    """An engine as a store has it, under its digest; fields as of `Engine`."""
 
     UPDATES: ClassVar[tuple[Update, ...]] = (_titled,)
 

@@ -119,17 +119,7 @@ def missed(
 ) -> list[str]:
     """Say what a split is not: shares that are far from those asked for, strata that a part lacks.
 
-    Parameters
-    ----------
-    groups, strata, val, test
-        As in `split_by_group`.
-    assignment
-        Part of each frame.
-
-    Returns
-    -------
-    list of str
-        A sentence each.
+    Each is a sentence. The parameters are those of `split_by_group`, and the part of each frame.
     """
     sentences = []
     for part, wanted in (("val", val), ("test", test)):

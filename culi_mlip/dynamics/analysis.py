@@ -18,28 +18,15 @@ class Heights(Record):
 
 
 class MDSummary(Record):
-    """What a thermostatted run and one without a thermostat show.
+    """What a thermostatted run and one without a thermostat show."""
 
-    Attributes
-    ----------
-    temperature_K
-        Of the thermostat.
-    nvt_time_ps, nve_time_ps
-        Lengths of the runs.
-    nve_drift
-        Of the energy without thermostat, eV/atom/ps.
-    lost_atoms
-        Atoms that left the slab.
-    heights
-        By element, averaged over the thermostatted run.
-    """
-
-    temperature_K: float
+    temperature_K: float  # of the thermostat
+    # Lengths of the runs.
     nvt_time_ps: float
     nve_time_ps: float
-    nve_drift: float
-    lost_atoms: list[int]
-    heights: dict[str, Heights]
+    nve_drift: float  # of the energy without thermostat, eV/atom/ps
+    lost_atoms: list[int]  # atoms that left the slab
+    heights: dict[str, Heights]  # by element, averaged over the thermostatted run
 
 
 def energy_drift(time_ps: ArrayLike, energy: ArrayLike, n_atoms: int) -> float:

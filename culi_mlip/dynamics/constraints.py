@@ -28,13 +28,9 @@ def merged_constraints(atoms: Atoms) -> list[FixConstraint]:
     """Return constraints that leave the same motions, each atom being held by one of them.
 
     Those that hold single atoms (FixAtoms, FixCartesian, FixScaled, FixedPlane, FixedLine) are
-    merged: an atom in two planes moves on their line. FixScaled becomes a plane or a line, on
-    which ASE keeps positions and momenta alike; in a skewed cell ASE's own FixScaled does not.
-
-    Parameters
-    ----------
-    atoms
-        The structure; its cell does not change in a run.
+    merged: an atom in two planes moves on their line. FixScaled becomes a plane or a line, on which
+    ASE keeps positions and momenta alike; in a skewed cell ASE's own FixScaled does not. The cell
+    does not change in a run.
 
     Raises
     ------

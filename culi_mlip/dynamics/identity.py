@@ -38,7 +38,9 @@ def structure_digest(atoms: Atoms) -> str:
     for array in (*arrays, atoms.get_momenta(), *moments):
         content.update(np.ascontiguousarray(array).tobytes())
     constraints = [constraint_values(c) for c in merged_constraints(atoms)]
-    content.update(json.dumps(_rounded(constraints), sort_keys=True).encode())
+    # To 9 digits, so that merged constraints are the same on every machine.
+    rounded = json.loads(json.dumps(constraints), parse_float=lambda x: round(float(x), 9) + 0.0)
+    content.update(json.dumps(rounded, sort_keys=True).encode())
     return f"{atoms.get_chemical_formula()} {content.hexdigest()[:12]}"
 
 
@@ -128,17 +130,6 @@ def _content(path: str | Path) -> str | None:
 
 def _hash(array: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
-
-
-def _rounded(value: Any) -> Any:
-    """Numbers to 9 digits: merged constraints are the same on every machine."""
-    if isinstance(value, float):
-        return round(value, 9) + 0.0
-    if isinstance(value, list):
-        return [_rounded(v) for v in value]
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    return value
 
 
 def _name(thing: Any) -> str:

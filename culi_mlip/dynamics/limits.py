@@ -18,12 +18,7 @@ MAX_DRIFT = 0.02
 class Limits:
     """Makes steps of a run, and ends it when atoms fly or the energy is not conserved.
 
-    Parameters
-    ----------
-    recorder
-        Of the run.
-    temperature
-        The highest that was asked for, in K.
+    `temperature` is the highest that was asked for, in K.
     """
 
     def __init__(self, recorder: Recorder, temperature: float) -> None:

@@ -34,14 +34,9 @@ THERMOSTAT_TIME = 100.0
 
 
 class MDInputs(Record):
-    """What an MD is of, as its run folder's record has it; fields as in `run_md`.
+    """What an MD is of, as its run folder's record has it; fields as in `run_md`."""
 
-    Attributes
-    ----------
-    structure, calculator
-        Digests; see `culi_mlip.dynamics.identity`.
-    """
-
+    # Digests; see `culi_mlip.dynamics.identity`.
     structure: str
     calculator: str
     model: str

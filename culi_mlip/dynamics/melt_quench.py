@@ -32,18 +32,9 @@ _INSTEAD = (
 
 
 class MeltQuenchInputs(Record):
-    """What a melt-quench is of, as its run folder's record has it.
+    """What a melt-quench is of, as its record has it; fields as in `melt_quench` and `Schedule`."""
 
-    Attributes
-    ----------
-    structure, calculator
-        Digests; see `culi_mlip.dynamics.identity`.
-    model, stride, seed
-        As in `melt_quench`.
-    hold, to, rate, hold_time, timestep, period
-        As in `Schedule`.
-    """
-
+    # Digests; see `culi_mlip.dynamics.identity`.
     structure: str
     calculator: str
     model: str
@@ -239,24 +230,12 @@ def melt_quench(
 
 @dataclass(frozen=True)
 class Chosen:
-    """Frames of a trajectory for labelling.
+    """Frames of a trajectory for labelling."""
 
-    Attributes
-    ----------
-    frames
-        Their indices.
-    correlation
-        Frames within which energies forget each other.
-    n_duplicates
-        How many were left out as too like another.
-    explanation
-        Why there are fewer than were asked for; "" if there are not.
-    """
-
-    frames: list[int]
-    correlation: int
-    n_duplicates: int
-    explanation: str
+    frames: list[int]  # their indices
+    correlation: int  # frames within which energies forget each other
+    n_duplicates: int  # how many were left out as too like another
+    explanation: str  # why there are fewer than were asked for; "" if there are not
 
 
 def choose_frames(

@@ -55,21 +55,12 @@ def read_log(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 class Recorder:
     """Writes frames and log lines, and after each the state from which to continue.
 
-    Of slow potentials the state is saved between two frames, too (`SAVE_AFTER`). It holds how
-    long the two files were; what a killed run wrote beyond that is cut off. So the trajectory of
-    a continued run is that of an unbroken one. A last frame between two strides is cut off, too:
-    a longer run has no such frame.
+    Of slow potentials the state is saved between two frames, too (`SAVE_AFTER`). It holds how long
+    the two files were; what a killed run wrote beyond that is cut off. So the trajectory of a
+    continued run is that of an unbroken one. A last frame between two strides is cut off, too: a
+    longer run has no such frame.
 
-    Parameters
-    ----------
-    folder
-        An open run folder.
-    dynamics
-        The run, at its beginning.
-    rng
-        What it draws from.
-    stride
-        Steps between frames.
+    `folder` is an open run folder, `dynamics` the run at its beginning, which draws from `rng`.
     """
 
     def __init__(
@@ -143,16 +134,8 @@ class Recorder:
 def write_steps(folder: Path, frames: Sequence[Atoms], *, timestep: float, stride: int) -> None:
     """Write trajectory, log and last frame of a run that an engine made by itself.
 
-    Parameters
-    ----------
-    folder
-        An open run folder.
-    frames
-        A labelled frame for each step, with `kinetic` and `conserved` energy (eV) in its info.
-    timestep
-        In fs.
-    stride
-        Steps between the frames that are written.
+    There is a labelled frame for each step (fs), with `kinetic` and `conserved` energy (eV) in its
+    info. Every `stride`-th is written to the open run folder.
     """
     text, lines = [], [",".join(LOG_COLUMNS) + "\n"]
     periodic = frames[0].copy()

@@ -19,18 +19,7 @@ from culi_mlip.dynamics.velocities import degrees_of_freedom
 class VelocityRescaling(Bussi):
     """ASE's stochastic velocity rescaling of the degrees of freedom that carry heat.
 
-    Parameters
-    ----------
-    atoms
-        What moves, with its velocities.
-    timestep
-        In ASE's unit of time.
-    temperature_K
-        Of the thermostat.
-    taut
-        Its relaxation time in ASE's unit of time.
-    rng
-        What it draws from.
+    Time step and relaxation time `taut` are in ASE's unit of time.
 
     References
     ----------
@@ -53,20 +42,10 @@ class VelocityRescaling(Bussi):
 class NoseHoover(VelocityVerlet):
     """Velocity Verlet between two half steps of ASE's Nosé-Hoover chain.
 
-    The temperature may change, and constraints are obeyed as in other runs.
-
-    Parameters
-    ----------
-    atoms
-        What moves, with its velocities. Only the degrees of freedom that carry heat are
-        thermostatted.
-    timestep
-        In ASE's unit of time.
-    temperature
-        Of the thermostat in K, by the number of steps done.
-    period
-        Of the temperature's oscillation in ASE's unit of time; the masses of the chain follow the
-        temperature, so that it stays.
+    The temperature (K, by the number of steps done) may change, and constraints are obeyed as in
+    other runs. Only the degrees of freedom that carry heat are thermostatted. The masses of the
+    chain follow the temperature, so that the period of its oscillation stays; this and the time
+    step are in ASE's unit of time.
 
     References
     ----------
@@ -111,12 +90,7 @@ class NoseHoover(VelocityVerlet):
 def conserved_energy(dynamics: MolecularDynamics, total: float) -> float:
     """Return what a thermostat conserves at constant temperature, eV.
 
-    Parameters
-    ----------
-    dynamics
-        The run.
-    total
-        Potential and kinetic energy, eV.
+    The total is that of potential and kinetic energy, eV.
     """
     if isinstance(dynamics, NoseHoover):
         return total + dynamics.chain.get_thermostat_energy()

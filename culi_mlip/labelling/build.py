@@ -86,16 +86,9 @@ def build_dataset(
             engine.check(symbols)  # a job's environment is that of its script
         _label(store, recipe, engine, workers, step)
         chosen = chosen_split(folder)
-        if chosen:
-            return export_parts(folder, **chosen, audit_settings=recipe.audit, anew=False)
-        is_same = split_is(folder, recipe.split, recipe.seed)
-        return export_parts(
-            folder,
-            split=recipe.split,
-            seed=recipe.seed,
-            audit_settings=recipe.audit,
-            anew=not is_same,
-        )
+        split = chosen or {"split": recipe.split, "seed": recipe.seed}
+        anew = chosen is None and not split_is(folder, recipe.split, recipe.seed)
+        return export_parts(folder, **split, audit_settings=recipe.audit, anew=anew)
 
 
 def _same_but_more(folder: Path, inputs: BuildInputs) -> BuildInputs:
@@ -103,7 +96,8 @@ def _same_but_more(folder: Path, inputs: BuildInputs) -> BuildInputs:
     old = recorded_inputs(folder, BuildInputs)
     if old is None:
         return inputs
-    if _is_empty(folder):  # it ended before it built a structure: nothing is another's
+    store = folder / "store.db"
+    if store.is_file() and not len(Store(store)):  # it ended before it built a structure
         if old.engine != inputs.engine:
             (folder / FILE).unlink(missing_ok=True)
         return old
@@ -111,11 +105,6 @@ def _same_but_more(folder: Path, inputs: BuildInputs) -> BuildInputs:
     if _extends(*(recipe.model_dump(mode="json")["structures"] for recipe in (inputs, old))):
         known["structures"] = old.structures
     return inputs.model_copy(update=known)
-
-
-def _is_empty(folder: Path) -> bool:
-    """Whether a folder is a dataset's that has no structure yet."""
-    return (folder / "store.db").is_file() and len(Store(folder / "store.db")) == 0
 
 
 def _extends(new: Any, old: Any) -> bool:

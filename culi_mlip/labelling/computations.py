@@ -56,12 +56,12 @@ def _outcome(job: Job, engine: Engine, calculator: Calculator) -> Outcome:
     record.begin()
     work_in(calculator, Path(job.folder, LABEL_FOLDER))
     try:
-        if not record.has_label:
+        if record.finished.results is None:
             atoms = job.start.atoms.copy()
             atoms.calc = calculator
             record.keep_label(computed_labels(atoms), _host())
         for task in job.tasks:
-            if task.name not in record.tasks:
+            if task.name not in record.finished.tasks:
                 frames, note = _TASKS[type(task)](task, job, engine, calculator)
                 for frame in frames:
                     check_finite(frame.atoms, f"a frame of {task.name}")

@@ -129,8 +129,8 @@ def import_frames(
 
     Parameters
     ----------
-    folder
-        Of the dataset; its store is made when the first label is accepted.
+    folder, kind, progress
+        As in `import_vasp`.
     paths
         Extended XYZ files, ASE databases, or others that ASE reads; energies in eV, forces in
         eV/Å, stresses in eV/Å³. An energy that ASE calls free_energy stands before its energy.
@@ -140,10 +140,6 @@ def import_frames(
         Names of the labels in the files.
     is_trajectory
         Whether the frames of each file are steps of one trajectory, which splits keep whole.
-    kind
-        Kind of the structures that are added.
-    progress
-        Called with (files done, all).
 
     Returns
     -------

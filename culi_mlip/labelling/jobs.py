@@ -22,25 +22,14 @@ LABEL_FOLDER = "label"
 
 
 class Job(NamedTuple):
-    """What is to be computed for one structure.
+    """What is to be computed for one structure."""
 
-    Attributes
-    ----------
-    start
-        The structure.
-    tasks
-        What is to be computed besides its label.
-    folder
-        For the engine's files and for what is finished, which is continued from there; without
-        one, a temporary folder.
-    seed
-        Of velocities and thermostats.
-    """
-
-    start: Entry
-    tasks: Sequence[Task] = ()
+    start: Entry  # the structure
+    tasks: Sequence[Task] = ()  # what is to be computed besides its label
+    # For the engine's files and for what is finished, which is continued from there; without one,
+    # a temporary folder.
     folder: str = ""
-    seed: int = 0
+    seed: int = 0  # of velocities and thermostats
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -55,24 +44,12 @@ class Job(NamedTuple):
 
 
 class Label(NamedTuple):
-    """What an engine found for one structure.
+    """What an engine found for one structure."""
 
-    Attributes
-    ----------
-    results
-        Its labels.
-    host
-        The machine that computed them.
-    frames
-        More structures with their labels, which tasks found.
-    notes
-        What the tasks have to say.
-    """
-
-    results: dict[str, Any]
-    host: str
-    frames: list[Entry]
-    notes: list[str]
+    results: dict[str, Any]  # its labels
+    host: str  # the machine that computed them
+    frames: list[Entry]  # more structures with their labels, which tasks found
+    notes: list[str]  # what the tasks have to say
 
 
 Outcome = Label | Exception
@@ -92,41 +69,23 @@ def _with_job(old: dict[str, Any]) -> dict[str, Any]:
 
 
 class Finished(Record):
-    """What is finished of a job, as its folder's ``outcome.json`` has it.
-
-    Attributes
-    ----------
-    job
-        Hash of the engine's digest and the job's identity.
-    results, host
-        The label, and the machine that computed it.
-    tasks
-        By name, those that are finished.
-    end
-        Why the job failed; "" if all is finished, None as long as it runs.
-    """
+    """What is finished of a job, as its folder's ``outcome.json`` has it."""
 
     UPDATES = (_with_job,)
 
-    job: str
+    job: str  # hash of the engine's digest and the job's identity
+    # The label, and the machine that computed it.
     results: dict[str, Any] | None = None
     host: str = ""
-    tasks: dict[str, TaskOutcome] = {}
-    end: str | None = None
+    tasks: dict[str, TaskOutcome] = {}  # by name, those that are finished
+    end: str | None = None  # why the job failed; "" if all is finished, None as long as it runs
 
 
 class JobFolder:
     """What is finished of a job: its label, its tasks, its end.
 
     The worker writes it as it goes. Whoever gave the job reads what a worker left that died; the
-    next worker goes on from there.
-
-    Parameters
-    ----------
-    job
-        The job, with its folder.
-    engine
-        Digest of the engine: what another one left is dropped.
+    next worker goes on from there. What another engine left, by its digest, is dropped.
     """
 
     def __init__(self, job: Job, engine: str) -> None:
@@ -140,16 +99,6 @@ class JobFolder:
             found = Finished.of(content, str(self.file))
             if found.job == name:
                 self.finished = found
-
-    @property
-    def has_label(self) -> bool:
-        """Whether the label is finished."""
-        return self.finished.results is not None
-
-    @property
-    def tasks(self) -> set[str]:
-        """Names of the tasks that are finished."""
-        return set(self.finished.tasks)
 
     @property
     def is_begun(self) -> bool:

@@ -38,20 +38,8 @@ def find_lattice_constants(
     """Return a recipe with all lattice constants: those that it leaves out are its engine's.
 
     They are known, or found by an equation of state with the engine's settings, and kept in the
-    folder, one after the other; later calls read them there.
-
-    Parameters
-    ----------
-    recipe
-        The recipe.
-    engine
-        Its engine.
-    folder
-        Of the dataset.
-    workers
-        Who computes energies.
-    progress
-        Called with (done, total) elements.
+    folder of the dataset, one after the other; later calls read them there. Progress counts
+    elements.
 
     Raises
     ------
@@ -80,11 +68,6 @@ def planned_lattice_constants(
 
     What is neither kept in the folder nor known is ASE's (experiment), until the engine's own is
     found.
-
-    Parameters
-    ----------
-    recipe, engine, folder
-        As in `find_lattice_constants`.
     """
     found = kept_lattice_constants(folder)
     for symbol in recipe.open_lattices:
@@ -117,8 +100,10 @@ def _computed(engine: Engine, symbol: str, folder: Path, workers: Workers) -> fl
                 entries = [Entry(atoms, "bulk") for atoms in cells]
                 jobs = [Job(entry, folder=str(runs / entry.uid)) for entry in entries]
                 if executor is None:
-                    return _energies(attempt(engine.name, engine.given, jobs))
-                return _energies(executor.submit(attempt, engine.name, engine.given, jobs).result())
+                    outcomes = attempt(engine.name, engine.given, jobs)
+                else:
+                    outcomes = executor.submit(attempt, engine.name, engine.given, jobs).result()
+                return [_energy(outcome) for outcome in outcomes]
 
             return equilibrium(symbol, energies)
     except (_EngineFailedError, WorkerError, BrokenExecutor) as error:
@@ -132,10 +117,7 @@ class _EngineFailedError(Exception):
     pass
 
 
-def _energies(outcomes: Sequence[Label | Exception]) -> list[float]:
-    energies = []
-    for outcome in outcomes:
-        if not isinstance(outcome, Label):
-            raise _EngineFailedError(str(outcome)) from outcome
-        energies.append(float(outcome.results["energy"]))
-    return energies
+def _energy(outcome: Label | Exception) -> float:
+    if not isinstance(outcome, Label):
+        raise _EngineFailedError(str(outcome)) from outcome
+    return float(outcome.results["energy"])

@@ -28,55 +28,26 @@ from culi_mlip.structures.titles import title
 
 @dataclass(frozen=True)
 class KindCount:
-    """One kind of structure of a recipe.
+    """One kind of structure of a recipe."""
 
-    Attributes
-    ----------
-    kind
-        Its name.
-    structures
-        How many there are.
-    distinct
-        How many different ones, by content id.
-    atoms
-        Fewest and most atoms of one.
-    published
-        How many the publication has that the recipe names, or None.
-    """
-
-    kind: str
-    structures: int
-    distinct: int
-    atoms: tuple[int, int]
-    published: int | None
+    kind: str  # its name
+    structures: int  # how many there are
+    distinct: int  # how many different ones, by content id
+    atoms: tuple[int, int]  # fewest and most atoms of one
+    published: int | None  # how many the publication has that the recipe names, or None
 
 
 @dataclass(frozen=True)
 class KindWork:
-    """What the engine is to do for one kind of structure.
+    """What the engine is to do for one kind of structure."""
 
-    Attributes
-    ----------
-    kind
-        Of the structures.
-    task
-        "label", or a task of the recipe.
-    structures
-        How many there are.
-    steps
-        How often energies and forces are computed; of relaxations, how often that is expected.
-    frames
-        How many labelled frames that gives, or at most gives.
-    published
-        How many the publication has, or None.
-    """
-
-    kind: str
-    task: str
-    structures: int
+    kind: str  # of the structures
+    task: str  # "label", or a task of the recipe
+    structures: int  # how many there are
+    # How often energies and forces are computed; of relaxations, how often that is expected.
     steps: int
-    frames: int
-    published: int | None
+    frames: int  # how many labelled frames that gives, or at most gives
+    published: int | None  # how many the publication has, or None
 
 
 @dataclass(frozen=True)
@@ -194,12 +165,7 @@ def preview(
 def seconds_by_kind(values: Iterable[str], recipe: Recipe) -> dict[str, float]:
     """Return the seconds of one energy with forces by kind of structure, "" for all others.
 
-    Parameters
-    ----------
-    values
-        Numbers, or KIND=NUMBER.
-    recipe
-        Has the kinds.
+    The values are numbers, or KIND=NUMBER with a kind of the recipe.
 
     Raises
     ------
@@ -228,16 +194,9 @@ def seconds_by_kind(values: Iterable[str], recipe: Recipe) -> dict[str, float]:
 def core_hours(
     work: Iterable[KindWork], seconds: Mapping[str, float], cores: int = 1
 ) -> list[float]:
-    """Return what each part of the work costs.
+    """Return what each part of the work costs on so many cores.
 
-    Parameters
-    ----------
-    work
-        As from `preview`.
-    seconds
-        Of one energy with forces, as from `seconds_by_kind`.
-    cores
-        On how many cores.
+    The work is as from `preview`, the seconds of one energy with forces as from `seconds_by_kind`.
     """
     return [w.steps * seconds.get(w.kind, seconds.get("", 0.0)) * cores / 3600 for w in work]
 
@@ -257,19 +216,8 @@ def write_vasp_inputs(
 ) -> list[str]:
     """Write what VASP would get for the first structure of each kind, and for its tasks.
 
-    Parameters
-    ----------
-    recipe
-        One with the engine "vasp".
-    entries
-        Structures, such as the examples of a `Preview`.
-    folder
-        Gets a folder for each kind with INCAR, KPOINTS and POSCAR, and one in that for each task.
-
-    Returns
-    -------
-    list of str
-        The kinds.
+    The folder gets a folder for each kind with INCAR, KPOINTS and POSCAR, and one in that for each
+    task. The kinds are returned.
 
     Raises
     ------

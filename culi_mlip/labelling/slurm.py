@@ -49,16 +49,13 @@ class SlurmExecutor(Executor):
     A job outlives the process that submitted it: the same call finds it again, or its result. A
     call is the same by the names and values in it, whatever the version of a package. One that
     raised is made anew.
-    What executorlib leaves open is settled here: a job that ends without a result (its time is
-    up, its node died) raises `WorkerError` instead of being waited for without end, and what was
-    to be a job never runs on the submit node.
 
-    Parameters
-    ----------
-    folder
-        For the files of jobs; all nodes must see it.
-    job_script
-        First lines of a job's script.
+    What executorlib leaves open is settled here: a job that ends without a result (its time is up,
+    its node died) raises `WorkerError` instead of being waited for without end, and what was to be
+    a job never runs on the submit node.
+
+    All nodes must see the folder, which gets the files of jobs. `job_script` has the first lines of
+    a job's script.
 
     Raises
     ------
@@ -193,8 +190,7 @@ class SlurmExecutor(Executor):
         from executorlib.standalone.hdf import get_queue_id
 
         with contextlib.suppress(OSError):  # being written
-            number: int | None = get_queue_id(str(self.folder / f"{name}_i.h5"))
-            return number
+            return get_queue_id(str(self.folder / f"{name}_i.h5"))
         return None
 
 

@@ -21,33 +21,18 @@ _PLANES = np.array([1.0, 2.0, 3.0])
 
 
 class Twin(NamedTuple):
-    """A structure of a store that is the same as another.
+    """A structure of a store that is the same as another."""
 
-    Attributes
-    ----------
-    row_id
-        Its row.
-    engine
-        Digest of the engine of its label, "" if it has none.
-    entry
-        The structure.
-    order
-        ``other[order]`` are its atoms.
-    """
-
-    row_id: int
-    engine: str
-    entry: Entry
-    order: NDArray[np.int64]
+    row_id: int  # its row
+    engine: str  # digest of the engine of its label, "" if it has none
+    entry: Entry  # the structure
+    order: NDArray[np.int64]  # ``other[order]`` are its atoms
 
 
 class Twins:
-    """Finds structures of a store again, read once for each composition.
+    """Finds structures of a store again; it is read once for each composition.
 
-    Parameters
-    ----------
-    store
-        The store, which nobody else changes meanwhile.
+    Nobody else may change the store meanwhile.
     """
 
     def __init__(self, store: Store) -> None:
@@ -125,8 +110,7 @@ def same_order(one: Atoms, other: Atoms) -> NDArray[np.int64] | None:
 
 
 def _scaled(atoms: Atoms) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = atoms.cell.scaled_positions(atoms.positions)
-    return found
+    return atoms.cell.scaled_positions(atoms.positions)
 
 
 def _factor(atoms: Atoms) -> float:

@@ -17,28 +17,17 @@ from culi_mlip.records import Record
 
 @dataclass(frozen=True)
 class Errors:
-    """Mean absolute and root mean square errors of one kind of structure.
+    """Mean absolute and root mean square errors of one kind of structure."""
 
-    Attributes
-    ----------
-    kind
-        Kind of structure, or "all".
-    frames
-        Number of frames.
-    energy_mae, energy_rmse
-        Error of the energy in eV/atom.
-    force_mae, force_rmse
-        Error of the force components in eV/Å; None without reference forces.
-    stress_mae
-        Error of the stress components in eV/Å³; None without reference stresses.
-    """
-
-    kind: str
-    frames: int
+    kind: str  # kind of structure, or "all"
+    frames: int  # number of frames
+    # Error of the energy in eV/atom.
     energy_mae: float
     energy_rmse: float
+    # Error of the force components in eV/Å; None without reference forces.
     force_mae: float | None
     force_rmse: float | None
+    # Error of the stress components in eV/Å³; None without reference stresses.
     stress_mae: float | None
 
 
@@ -128,11 +117,9 @@ def _pair(reference: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
 
 
 def _errors(kind: str, pairs: Sequence[dict[str, NDArray[np.float64]]]) -> Errors:
-    difference = {
-        key: np.diff(np.vstack([p[key] for p in pairs]))[:, 0]
-        for key in ("energy", "forces", "stress")
-    }
-    energy, force, stress = (difference[key] for key in ("energy", "forces", "stress"))
+    energy, force, stress = (
+        np.diff(np.vstack([p[key] for p in pairs]))[:, 0] for key in ("energy", "forces", "stress")
+    )
     return Errors(
         kind,
         len(pairs),

@@ -30,64 +30,41 @@ class Validation(Record):
 
 
 class ModelRecord(Record):
-    """Content of a run folder's ``model.json``.
+    """Content of a run folder's ``model.json``."""
 
-    Attributes
-    ----------
-    variant
-        As in `TrainSettings`.
-    species
-        Chemical symbols in the order of the model's types.
-    r_max
-        Cutoff in Å.
-    units
-        Of what the model gives.
-    reference_energies
-        Fitted before training, eV/atom by element.
-    engine, engine_title, engine_settings, is_dft, caution
-        Who made the labels, as in the dataset's card; None without a card.
-    notes
-        What is to be known of the labels, a sentence each.
-    train_frames, train_sha256
-        How many training frames there were, and the digest of their file.
-    best_epoch, validation
-        Epoch of the best checkpoint, from 0, and its errors.
-    settings
-        Of the training.
-    checkpoint_sha256
-        Of the best checkpoint; None in records of before there were digests.
-    """
-
-    variant: str
-    species: list[str]
-    r_max: float
+    variant: str  # as in `TrainSettings`
+    species: list[str]  # chemical symbols in the order of the model's types
+    r_max: float  # cutoff in Å
+    # Of what the model gives.
     units: dict[str, str] = {
         "energy": "eV",
         "length": "Å",
         "stress": "eV/Å³ (ASE sign and order)",
     }
-    reference_energies: dict[str, float]
+    reference_energies: dict[str, float]  # fitted before training, eV/atom by element
+    # Who made the labels, as in the dataset's card; None without a card.
     engine: str | None = None
     engine_title: str | None = None
     engine_settings: dict[str, Any] | list[dict[str, Any]] | None = None
     is_dft: bool | None = None
     caution: str | None = None
-    notes: list[str]
+    notes: list[str]  # what is to be known of the labels, a sentence each
+    # How many training frames there were, and the digest of their file.
     train_frames: int
     train_sha256: str
+    # Epoch of the best checkpoint, from 0, and its errors.
     best_epoch: int
     validation: Validation
-    settings: TrainSettings
+    settings: TrainSettings  # of the training
+    # Of the best checkpoint; None in records of before there were digests.
     checkpoint_sha256: str | None = None
 
 
 def model_file(path: str | os.PathLike[str]) -> Path:
     """Return the model file that a path means.
 
-    Parameters
-    ----------
-    path
-        A run folder (its best checkpoint), a checkpoint, a packaged or a compiled model.
+    That is the best checkpoint of a run folder; a checkpoint, a packaged or a compiled model is
+    itself.
 
     Raises
     ------

@@ -24,24 +24,12 @@ from culi_mlip.quantum.noise import NoisyLayer
 
 @dataclass(frozen=True)
 class NoiseErrors:
-    """Mean absolute difference that the circuit's noise makes, from the exact circuit.
+    """Mean absolute difference that the circuit's noise makes, from the exact circuit."""
 
-    Attributes
-    ----------
-    shots
-        Measurements of each circuit; ``None`` is exact.
-    depolarising
-        Probability of depolarisation of a qubit after each gate on it.
-    energy_mae
-        In eV/atom.
-    force_mae
-        Of the force components in eV/Å.
-    """
-
-    shots: int | None
-    depolarising: float
-    energy_mae: float
-    force_mae: float
+    shots: int | None  # measurements of each circuit; ``None`` is exact
+    depolarising: float  # probability of depolarisation of a qubit after each gate on it
+    energy_mae: float  # in eV/atom
+    force_mae: float  # of the force components in eV/Å
 
 
 @dataclass(frozen=True)
@@ -109,8 +97,7 @@ def noise_errors(
         raise DatasetError("no frames to measure the noise on: give at least one")
     if repeats < 1 or seed < 0:
         raise ModelError(f"{repeats} repeats, seed {seed}: give at least 1 and at least 0")
-    readout = _hybrid_readout(calculator)
-    layer = _layer(readout)
+    readout, layer = _hybrid(calculator)
     exact = [_energy_and_forces(atoms, calculator) for atoms in frames]
     rows = [(n, 0.0, repeats) for n in shots] + [(None, p, 1) for p in depolarising]
     total, done = sum(times for *_, times in rows) * len(frames), 0
@@ -133,28 +120,15 @@ def noise_errors(
 
 @dataclass(frozen=True)
 class NoiseStudy:
-    """What noise costs a hybrid, beside the errors that it has anyway.
+    """What noise costs a hybrid, beside the errors that it has anyway."""
 
-    Attributes
-    ----------
-    circuit
-        The hybrid's.
-    n_frames
-        How many frames were evaluated.
-    rows
-        As from `noise_errors`.
-    laws
-        Power laws of the errors, named "energy_by_shots", "force_by_depolarising" and so on; None
-        where there are too few values for one.
-    own
-        Errors of the model itself on the same frames.
-    """
-
-    circuit: Circuit
-    n_frames: int
-    rows: list[NoiseErrors]
+    circuit: Circuit  # the hybrid's
+    n_frames: int  # how many frames were evaluated
+    rows: list[NoiseErrors]  # as from `noise_errors`
+    # Power laws of the errors, named "energy_by_shots", "force_by_depolarising" and so on; None
+    # where there are too few values for one.
     laws: dict[str, PowerLaw | None]
-    own: Errors
+    own: Errors  # errors of the model itself on the same frames
 
     @property
     def values(self) -> dict[str, Any]:
@@ -181,16 +155,8 @@ def noise_study(
 ) -> NoiseStudy:
     """Judge a hybrid's noise by its own errors, and fit power laws to it.
 
-    Parameters
-    ----------
-    frames
-        Frames with energies and forces.
-    calculator
-        A `HybridAllegro` of an Allegro+QDI checkpoint; it is left as it was.
-    most
-        How many frames are evaluated at most, evenly chosen.
-    shots, depolarising, repeats, seed, progress
-        As in `noise_errors`.
+    At most `most` of the labelled frames are evaluated, evenly chosen. The other parameters are
+    those of `noise_errors`.
 
     Raises
     ------
@@ -234,7 +200,7 @@ def circuit_of(calculator: Calculator) -> Circuit:
     ModelError
         If the model holds none.
     """
-    return _layer(_hybrid_readout(calculator)).circuit
+    return _hybrid(calculator)[1].circuit
 
 
 def power_law(x: Sequence[float], errors: Sequence[float]) -> PowerLaw | None:
@@ -245,20 +211,16 @@ def power_law(x: Sequence[float], errors: Sequence[float]) -> PowerLaw | None:
     return PowerLaw(float(np.exp(logarithm)), float(exponent))
 
 
-def _hybrid_readout(calculator: Calculator) -> QDIReadout:
+def _hybrid(calculator: Calculator) -> tuple[QDIReadout, QDILayer]:
+    """The readout of a hybrid, and the circuit in it."""
     model = getattr(calculator, "model", None)
     for module in model.modules() if isinstance(model, torch.nn.Module) else ():
         if isinstance(module, QDIReadout) and isinstance(module.quantum, QDILayer):
-            return module
+            return module, module.quantum
     raise ModelError(
         "the model holds no quantum circuit that can be measured: give the run folder or the "
         "checkpoint of an Allegro+QDI model (not another variant, a packaged or a compiled one)"
     )
-
-
-def _layer(readout: QDIReadout) -> QDILayer:
-    assert isinstance(readout.quantum, QDILayer)  # noqa: S101 (_hybrid_readout looked)
-    return readout.quantum
 
 
 @contextmanager

@@ -59,28 +59,17 @@ def _with_epochs(old: dict[str, Any]) -> dict[str, Any]:
 
 
 class TrainInputs(Record):
-    """What a training is of, as its run folder's record has it.
-
-    Attributes
-    ----------
-    data
-        Folder of the frames, from the run folder.
-    data_digest, val_digest
-        SHA-256 of ``train.extxyz`` and ``val.extxyz``.
-    settings
-        Of the training.
-    keys
-        Names of the frames' labels.
-    """
+    """What a training is of, as its run folder's record has it."""
 
     UPDATES = (_with_epochs,)
     MACHINE = frozenset({"data"})
 
-    data: str
+    data: str  # folder of the frames, from the run folder
+    # SHA-256 of ``train.extxyz`` and ``val.extxyz``.
     data_digest: str
     val_digest: str
-    settings: TrainSettings
-    keys: LabelKeys = LabelKeys()
+    settings: TrainSettings  # of the training
+    keys: LabelKeys = LabelKeys()  # names of the frames' labels
 
     @property
     def epochs(self) -> int:

@@ -12,12 +12,7 @@ Array = NDArray[np.float64]
 def hypervolume(objectives: Array, reference: Array) -> float:
     """Return the volume that points dominate, up to the reference; all are minimised.
 
-    Parameters
-    ----------
-    objectives
-        Shape (points, objectives).
-    reference
-        Shape (objectives,).
+    Objectives have the shape (points, objectives), the reference (objectives,).
     """
     inside = objectives[(objectives < reference).all(axis=1)]
     return float(moocore.hypervolume(inside, ref=reference)) if len(inside) else 0.0
@@ -31,14 +26,9 @@ def nondominated(objectives: Array) -> NDArray[np.bool_]:
 
 
 class Improvement:
-    """Hypervolume that a single further point adds to a front.
+    """Hypervolume that a single further point adds to a front, which may be empty.
 
-    Parameters
-    ----------
-    front
-        Objectives of the front, shape (points, objectives); may be empty.
-    reference
-        Shape (objectives,).
+    The front has the shape (points, objectives), the reference (objectives,).
     """
 
     def __init__(self, front: Array, reference: Array) -> None:

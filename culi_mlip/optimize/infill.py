@@ -45,62 +45,29 @@ WITHIN = 1e-6
 
 @dataclass(frozen=True)
 class Infill:
-    """What a new point is worth.
+    """What a new point is worth."""
 
-    Attributes
-    ----------
-    surrogates
-        Of the objectives, then of the constraints.
-    n_objectives
-        Number of objectives.
-    improvement
-        Hypervolume added to the front of all evaluated and believed points.
-    margins
-        Added to each predicted constraint, in its unit, shape (constraints,).
-    spans
-        Range of each objective in the evaluations, shape (n_objectives,).
-    units
-        Unit of each constraint: its typical size, shape (constraints,).
-    uncertainty
-        Of the surrogates, with believed and failed points taken as known.
-    optimism
-        Times each objective's error and the uncertainty is what is taken off the prediction: 0 is
-        the predicted hypervolume (PHV), 1 the S-metric with a bonus for what is unknown (SMS).
-    errors
-        Error of each objective's surrogate where nothing is known, shape (objectives,).
-    successes, failures
-        Coordinates of evaluations that gave a result, and of those that failed.
-    trust
-        How far neighbours foretell success, from 0 to 1, see `trust_in_neighbours`.
-    caution
-        Exponent of the estimated success: how much it weighs beside the hypervolume.
-    """
-
-    surrogates: Surrogates
-    n_objectives: int
-    improvement: Improvement
-    margins: Array
-    spans: Array
-    units: Array
-    uncertainty: Uncertainty
+    surrogates: Surrogates  # of the objectives, then of the constraints
+    n_objectives: int  # number of objectives
+    improvement: Improvement  # hypervolume added to the front of all evaluated and believed points
+    margins: Array  # added to each predicted constraint, in its unit, shape (constraints,)
+    spans: Array  # range of each objective in the evaluations, shape (n_objectives,)
+    units: Array  # unit of each constraint: its typical size, shape (constraints,)
+    uncertainty: Uncertainty  # of the surrogates, with believed and failed points taken as known
+    # Times each objective's error and the uncertainty is what is taken off the prediction: 0 is
+    # the predicted hypervolume (PHV), 1 the S-metric with a bonus for what is unknown (SMS).
     optimism: float
-    errors: Array
+    errors: Array  # error of each objective's surrogate where nothing is known, shape (objectives,)
+    # Coordinates of evaluations that gave a result, and of those that failed.
     successes: Array
     failures: Array
-    trust: float
-    caution: float
+    trust: float  # how far neighbours foretell success, from 0 to 1, see `trust_in_neighbours`
+    caution: float  # exponent of the estimated success: how much it weighs beside the hypervolume
 
     def merit(self, points: Array) -> Array:
         """Return what points are worth: hypervolume if feasible, else minus the violation.
 
-        Parameters
-        ----------
-        points
-            Coordinates, shape (m, dimension).
-
-        Returns
-        -------
-        array, shape (m,)
+        Points are coordinates, shape (m, dimension); the result has the shape (m,).
         """
         predicted = self.surrogates.predict(points)
         objectives = predicted[:, : self.n_objectives]
@@ -129,14 +96,9 @@ class Infill:
         return np.asarray(-self.caution * np.log(np.maximum(share, 1e-300)))
 
     def gain(self, point: Array, values: Array, jacobian: Array) -> tuple[float, Array]:
-        """Return the hypervolume gained and its gradient, for a local search.
+        """Return the hypervolume gained at a point and its gradient, for a local search.
 
-        Parameters
-        ----------
-        point
-            Coordinates, shape (dimension,).
-        values, jacobian
-            Of the surrogates there.
+        Values and jacobian are those of the surrogates there.
         """
         objectives, slopes = values[: self.n_objectives], jacobian[: self.n_objectives]
         if self.optimism:
@@ -157,12 +119,7 @@ def trust_in_neighbours(successes: Array, failures: Array) -> float:
 
     The weight of the neighbours' share of successes, mixed with the share among all, that makes
     what happened likeliest when each evaluation is foretold from the others; the least weight that
-    does so within one unit of the logarithm.
-
-    Parameters
-    ----------
-    successes, failures
-        Coordinates of evaluations, shape (points, dimension).
+    does so within one unit of the logarithm. Both are coordinates, shape (points, dimension).
     """
     if len(failures) == 0 or len(successes) == 0:
         return 0.0
@@ -190,28 +147,11 @@ def _neighbours(points: Array, known: Array, others_only: bool = False) -> Array
 def best_point(
     infill: Infill, space: Space, good: Array, taken: Array, rng: np.random.Generator
 ) -> Array | None:
-    """Search for the point of highest merit.
+    """Search for the point of highest merit, shape (dimension,); None if every candidate is taken.
 
     Random candidates over the space and near good points are ranked together; the best few are
-    improved by SLSQP in the continuous coordinates.
-
-    Parameters
-    ----------
-    infill
-        What a point is worth.
-    space
-        The space.
-    good
-        Coordinates of good points, shape (points, dimension).
-    taken
-        Points that are not to be asked again, shape (points, dimension).
-    rng
-        Source of randomness.
-
-    Returns
-    -------
-    array or None
-        Coordinates, shape (dimension,); None if every candidate is taken.
+    improved by SLSQP in the continuous coordinates. Points that are good, and that are taken and
+    not to be asked again, have the shape (points, dimension).
     """
     anywhere = _free(_anywhere(space, rng), taken)
     candidates = np.vstack([anywhere, _free(_near(space, good, rng), taken)])

@@ -16,21 +16,11 @@ Array = NDArray[np.float64]
 
 
 class Kernel(NamedTuple):
-    """A radial kernel φ of width 1, as functions of r².
+    """A radial kernel φ of width 1, as functions of r²."""
 
-    Attributes
-    ----------
-    value
-        φ.
-    slope
-        dφ/dr / r, finite at 0.
-    sign
-        +1 if φ is (conditionally) positive definite, -1 if -φ is.
-    """
-
-    value: Callable[[Array], Array]
-    slope: Callable[[Array], Array]
-    sign: int
+    value: Callable[[Array], Array]  # φ
+    slope: Callable[[Array], Array]  # dφ/dr / r, finite at 0
+    sign: int  # +1 if φ is (conditionally) positive definite, -1 if -φ is
 
 
 def _logarithm(r2: Array) -> Array:
@@ -64,43 +54,21 @@ _WORST = 10.0  # leave-one-out errors beyond this many standard deviations are a
 
 
 class Function(NamedTuple):
-    """The surrogate of one function.
+    """The surrogate of one function."""
 
-    Attributes
-    ----------
-    kernel
-        Name of the kernel.
-    has_products
-        Whether the polynomial beside the kernels has products of coordinates, not only squares.
-    scale
-        sign(y)·log(1 + |y|/scale) is interpolated; `LINEAR` is y itself.
-    smoothing
-        Weight of the smoothness; 0 interpolates.
-    error
-        Root mean square leave-one-out error near the best evaluations, in the function's unit.
-    """
-
-    kernel: str
-    has_products: bool
-    scale: float
-    smoothing: float
+    kernel: str  # name of the kernel
+    scale: float  # sign(y)·log(1 + |y|/scale) is interpolated; `LINEAR` is y itself
+    smoothing: float  # weight of the smoothness; 0 interpolates
+    # Root mean square leave-one-out error near the best evaluations, in the function's unit.
     error: float
 
 
 @dataclass(frozen=True)
 class Surrogates:
-    """Surrogates of several functions on the same evaluations.
+    """Surrogates of several functions on the same evaluations."""
 
-    Attributes
-    ----------
-    functions
-        What was chosen for each.
-    points
-        Evaluated coordinates, shape (n, dimension).
-    """
-
-    functions: tuple[Function, ...]
-    points: Array
+    functions: tuple[Function, ...]  # what was chosen for each
+    points: Array  # evaluated coordinates, shape (n, dimension)
     weights: Array
     tails: Array
 
@@ -197,7 +165,7 @@ def fit(
     targets = np.hstack([values, *(_log(values, scale) for scale in scales[1:])])
     spread = values.std(axis=0)
     spread[spread == 0] = 1.0
-    best = [Function(kernels[0], False, LINEAR, 0.0, np.inf)] * n_functions
+    best = [Function(kernels[0], LINEAR, 0.0, np.inf)] * n_functions
     solutions: list[Array] = [np.empty(0)] * n_functions
     r2 = squared_distances(points, points)
     tail = _tail(points)
@@ -221,9 +189,8 @@ def fit(
             errors = np.sqrt((wrong**2).mean(axis=1)) * spread  # (transforms, functions)
             for i, transform in enumerate(errors.argmin(axis=0)):
                 if errors[transform, i] < best[i].error:
-                    has_products, scale = polynomial is not polynomials[0], scales[transform][i]
                     error = float(errors[transform, i])
-                    best[i] = Function(name, has_products, scale, smoothing, error)
+                    best[i] = Function(name, scales[transform][i], smoothing, error)
                     solutions[i] = solution[:, i + n_functions * transform]
     if any(f.error == np.inf for f in best):  # nothing could be solved: the mean
         mean = np.zeros(n + n_tail)
@@ -240,12 +207,7 @@ class Uncertainty:
     """How little is known at a point, from 0 at known points to 1 far from all.
 
     The power function of the inverse multiquadric kernel, the standard deviation of a Gaussian
-    process of unit variance.
-
-    Parameters
-    ----------
-    points
-        Known coordinates, shape (n, dimension).
+    process of unit variance. Known points are coordinates, shape (n, dimension).
     """
 
     def __init__(self, points: Array) -> None:

@@ -23,77 +23,47 @@ from culi_mlip.quantum.layer import QDILayer
 
 @dataclass(frozen=True)
 class Redundancy:
-    """What ZX calculus leaves of a circuit.
+    """What ZX calculus leaves of a circuit."""
 
-    Attributes
-    ----------
-    n_weights, n_phases
-        Weights of the circuit; its phases, weights and features.
-    phases_left
-        Spiders with a phase that depends on a weight or a feature, after simplification.
-    weights_left
-        Independent combinations of weights in these phases, the features given: as many weights
-        would serve as well.
-    before, after
-        The ZX diagrams (pyzx graphs).
-    """
-
+    # Weights of the circuit; its phases, weights and features.
     n_weights: int
     n_phases: int
+    # Spiders with a phase that depends on a weight or a feature, after simplification.
     phases_left: int
+    # Independent combinations of weights in these phases, the features given: as many weights
+    # would serve as well.
     weights_left: int
+    # The ZX diagrams (pyzx graphs).
     before: Any
     after: Any
 
 
 @dataclass(frozen=True)
 class Fisher:
-    """Fisher information of a circuit over random weights.
+    """Fisher information of a circuit over random weights."""
 
-    Attributes
-    ----------
-    eigenvalues
-        Of the Fisher matrix of each draw of weights, shape (draws, weights), ascending, in units
-        of the mean eigenvalue over all draws (Abbas et al., eq. 4).
-    mean
-        Mean of the Fisher matrices, shape (weights, weights).
-    ranks
-        Rank of each, shape (draws,).
-    near_zero
-        Share of the eigenvalues that are below `threshold`.
-    threshold
-        In units of the mean eigenvalue.
-    """
-
+    # Of the Fisher matrix of each draw of weights, shape (draws, weights), ascending, in units of
+    # the mean eigenvalue over all draws (Abbas et al., eq. 4).
     eigenvalues: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    ranks: NDArray[np.int64]
-    near_zero: float
-    threshold: float
+    mean: NDArray[np.float64]  # mean of the Fisher matrices, shape (weights, weights)
+    ranks: NDArray[np.int64]  # rank of each, shape (draws,)
+    near_zero: float  # share of the eigenvalues that are below `threshold`
+    threshold: float  # in units of the mean eigenvalue
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Fourier coefficients of a circuit over random weights.
+    """Fourier coefficients of a circuit over random weights."""
 
-    Attributes
-    ----------
-    coefficients
-        Complex, shape (draws, 3**n_features, n_qubits); frequencies 0, 1, -1 of each feature,
-        the last one fastest.
-    n_terms
-        Real and imaginary parts of the coefficients of one qubit's function, but for the
-        imaginary part of the constant, which vanishes: 2·3**n_features - 1.
-    nonzero
-        Of these, how many are larger than `threshold`, shape (draws, n_qubits).
-    threshold
-        Smallest magnitude that counts.
-    """
-
+    # Complex, shape (draws, 3**n_features, n_qubits); frequencies 0, 1, -1 of each feature, the
+    # last one fastest.
     coefficients: NDArray[np.complex128]
+    # Real and imaginary parts of the coefficients of one qubit's function, but for the imaginary
+    # part of the constant, which vanishes: 2·3**n_features - 1.
     n_terms: int
+    # Of these, how many are larger than `threshold`, shape (draws, n_qubits).
     nonzero: NDArray[np.int64]
-    threshold: float
+    threshold: float  # smallest magnitude that counts
 
 
 def redundancy(circuit: Circuit) -> Redundancy:
@@ -138,24 +108,12 @@ def redundancy(circuit: Circuit) -> Redundancy:
 def fisher_matrices(
     circuit: Circuit, weights: NDArray[np.float64], features: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the Fisher information matrix of each of several weights.
+    """Return the Fisher information matrices of weights, shape (draws, n_weights, n_weights).
 
-    F = E_x Σ_y (∂P_y/∂θ)(∂P_y/∂θ)ᵀ / P_y, the paper's eq. 5, where P_y(x, θ) is the probability
-    of outcome y when all qubits are measured along the circuit's measurement axis. The derivatives
-    are exact, by parameter shift.
-
-    Parameters
-    ----------
-    circuit
-        The circuit.
-    weights
-        Shape (draws, n_weights).
-    features
-        Inputs x to average over, shape (inputs, n_features).
-
-    Returns
-    -------
-    array, shape (draws, n_weights, n_weights)
+    F = E_x Σ_y (∂P_y/∂θ)(∂P_y/∂θ)ᵀ / P_y, the paper's eq. 5, where P_y(x, θ) is the probability of
+    outcome y when all qubits are measured along the circuit's measurement axis. The derivatives are
+    exact, by parameter shift. Weights have the shape (draws, n_weights), the inputs x to average
+    over (inputs, n_features).
     """
     layer = QDILayer(circuit).double()
     inputs = torch.as_tensor(features)
@@ -233,16 +191,7 @@ def rank_by_depth(
 ) -> dict[int, float]:
     """Return the mean rank of the Fisher matrices of a circuit made shallower and deeper.
 
-    Parameters
-    ----------
-    circuit
-        The circuit.
-    draws, seed
-        As in `fisher`.
-    depths
-        Rotation-and-entangler layers in a block.
-    progress
-        Called with (depths done, depths in all).
+    The depth is the number of rotation-and-entangler layers in a block; see `fisher`.
     """
     ranks = {}
     for n, depth in enumerate(depths, 1):

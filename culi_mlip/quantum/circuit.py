@@ -22,24 +22,13 @@ ENTANGLING_GATES = ("CNOT", "CZ")
 
 
 class Gate(NamedTuple):
-    """One gate.
+    """One gate."""
 
-    Attributes
-    ----------
-    name
-        "RX", "RY", "RZ", "CNOT" or "CZ".
-    wires
-        The qubit, or control and target.
-    weight
-        Index of the weight (of the flattened weights) that is a rotation's angle.
-    feature
-        Index of the feature that is a rotation's angle.
-    """
-
-    name: str
-    wires: tuple[int, ...]
+    name: str  # "RX", "RY", "RZ", "CNOT" or "CZ"
+    wires: tuple[int, ...]  # the qubit, or control and target
+    # Index of the weight (of the flattened weights) that is a rotation's angle.
     weight: int | None = None
-    feature: int | None = None
+    feature: int | None = None  # index of the feature that is a rotation's angle
 
 
 def _meta(allowed: range | tuple[str, ...], text: str) -> dict[str, Any]:

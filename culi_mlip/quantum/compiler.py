@@ -8,6 +8,7 @@ two, exact in every precision.
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -28,21 +29,13 @@ class Program(NamedTuple):
     The state starts as the first column of ``constants[0]``. Then, one after another, the
     diagonal of `sources[i]` and ``constants[i + 1]`` act. The probability of a
     basis state is the square of its amplitude's modulus times `norm`.
-
-    Attributes
-    ----------
-    constants
-        Matrices, shape (diagonals + 1, 2**n, 2**n), complex.
-    sources
-        For each diagonal the kind of its angles, "weight" or "feature", and the index of each
-        qubit's angle, or -1.
-    norm
-        A power of two.
     """
 
-    constants: NDArray[np.complex128]
+    constants: NDArray[np.complex128]  # matrices, shape (diagonals + 1, 2**n, 2**n), complex
+    # For each diagonal the kind of its angles, "weight" or "feature", and the index of each
+    # qubit's angle, or -1.
     sources: list[tuple[str, list[int]]]
-    norm: float
+    norm: float  # a power of two
 
 
 def compiled(circuit: Circuit) -> Program:
@@ -84,10 +77,7 @@ def bits(n_qubits: int) -> NDArray[np.int64]:
 
 
 def _basis(axis: str, n_qubits: int) -> NDArray[np.complex128]:
-    result = np.eye(1, dtype=complex)
-    for _ in range(n_qubits):
-        result = np.kron(result, _BASES[axis])
-    return result
+    return reduce(np.kron, [_BASES[axis]] * n_qubits)
 
 
 def _inverse_basis(axis: str, n_qubits: int) -> NDArray[np.complex128]:

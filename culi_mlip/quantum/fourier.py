@@ -8,6 +8,7 @@ PyTorch's, and the gradient is in closed form.
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,52 +21,30 @@ Array = NDArray[np.floating[Any]]
 
 
 class Constants(NamedTuple):
-    """What the coefficients are made from, besides the weights; n qubits, s = 2·2**n.
+    """What the coefficients are made from, besides the weights; n qubits, s = 2·2**n."""
 
-    Attributes
-    ----------
-    bits
-        Value of each qubit in each basis state, shape (2**n, n).
-    first
-        Constant matrix at the beginning of each of the two blocks, shape (2, s, s).
-    folded, turned
-        Constant matrix after each diagonal, and i times it, shape (2, depth, s, s).
-    measurement
-        From squares of the amplitudes to expectation values, shape (n, s).
-    grid
-        Real and imaginary parts of the phases by the features, shape (2, s, 3**n_features).
-    inverse
-        From values on the grid to factors of the terms, shape (3**n_features, 3**n_features).
-    """
-
-    bits: Tensor
-    first: Tensor
+    bits: Tensor  # value of each qubit in each basis state, shape (2**n, n)
+    first: Tensor  # constant matrix at the beginning of each of the two blocks, shape (2, s, s)
+    # Constant matrix after each diagonal, and i times it, shape (2, depth, s, s).
     folded: Tensor
     turned: Tensor
-    measurement: Tensor
+    measurement: Tensor  # from squares of the amplitudes to expectation values, shape (n, s)
+    # Real and imaginary parts of the phases by the features, shape (2, s, 3**n_features).
     grid: Tensor
+    # From values on the grid to factors of the terms, shape (3**n_features, 3**n_features).
     inverse: Tensor
 
 
 def coefficients(weight: Tensor, constants: Constants) -> Tensor:
     """Return the coefficients, as `culi_mlip.quantum.kernels.polynomial` takes them.
 
-    Parameters
-    ----------
-    weight
-        Angles in radians, shape (2, depth, n_qubits).
-    constants
-        Of the circuit.
-
-    Returns
-    -------
-    Tensor, shape (3·n_qubits, 3**(n_features - 1))
+    Weights are angles in radians, shape (2, depth, n_qubits); coefficients have the shape
+    (3·n_qubits, 3**(n_features - 1)).
     """
     is_numpys = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
     if _is_traced() or not is_numpys:
         return _plain_coefficients(weight, constants)
-    result: Tensor = _Coefficients.apply(weight, constants)
-    return result
+    return _Coefficients.apply(weight, constants)
 
 
 def blocks(
@@ -94,10 +73,7 @@ def grid_phases(n_features: int, state_bits: NDArray[np.int64]) -> NDArray[np.in
 def inverse_transform(n_features: int) -> NDArray[np.float64]:
     """From values at 0, π/2 and π of each feature to factors of 1, cos x and sin x."""
     one = np.array([[0.5, 0.5, -0.5], [0, 0, 1], [0.5, -0.5, -0.5]])
-    result = np.eye(1)
-    for _ in range(n_features):
-        result = np.kron(result, one)
-    return result
+    return reduce(np.kron, [one] * n_features)
 
 
 def _is_traced() -> bool:

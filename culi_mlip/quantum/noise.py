@@ -62,8 +62,7 @@ class NoisyLayer(torch.nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Measure the expectation values, shape ``(batch, n_qubits)``."""
-        values: Tensor = _Measured.apply(features, self.measure)
-        return values
+        return _Measured.apply(features, self.measure)
 
     def change_from_zero(self, features: Tensor) -> Tensor:
         """Return `forward` minus its value at zero angles.
@@ -95,20 +94,8 @@ def outcomes(circuit: Circuit, weights: NDArray[np.float64], depolarising: float
     linear in (1, cos x, sin x) of each feature, so that with one row of few features PennyLane is
     asked at 0, π/2 and π of each only.
 
-    Parameters
-    ----------
-    circuit
-        The circuit.
-    weights
-        Angles in radians, of the circuit's `weight_shape`.
-    depolarising
-        Probability that a qubit is depolarised after each gate on it.
-
-    Returns
-    -------
-    callable
-        From features (batch, n_features) to probabilities (batch, 2**n_qubits); qubit 0 is the
-        highest bit of an outcome's number, a bit of 0 is the value +1.
+    Weights are angles in radians, of the circuit's `weight_shape`. Features have the shape (batch,
+    n_features), probabilities (batch, 2**n_qubits); see `Circuit.outcomes`.
     """
     direct = circuit.outcomes(depolarising)
     n = circuit.n_features
@@ -137,8 +124,7 @@ class _Measured(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (features,) = ctx.saved_tensors
-        gradient: Tensor = _MeasuredGradient.apply(grad, features, ctx.measure)
-        return gradient, None
+        return _MeasuredGradient.apply(grad, features, ctx.measure), None
 
 
 class _MeasuredGradient(torch.autograd.Function):

@@ -97,8 +97,7 @@ def _maker(path: str) -> Callable[..., Any]:
         ) from error
     if not _is_calculator(_made_by(maker)):
         raise EngineError(f"engine 'ase' has the calculator {path}, {_WANTED}")
-    found: Callable[..., Any] = maker
-    return found
+    return maker
 
 
 def _made_by(maker: Any) -> Any:

@@ -167,17 +167,10 @@ def check(settings: Cp2kSettings, symbols: Iterable[str] = ()) -> None:
 
 
 class StructureCp2k(CP2K):
-    """ASE's calculator, with an input that follows the structure.
+    """ASE's calculator, with an input that follows the structure, in a folder of its own.
 
     Each structure begins from atoms, so that its label does not depend on the one before. Slabs are
     repeated along their normal, as in plane-wave codes.
-
-    Parameters
-    ----------
-    settings
-        What labels depend on.
-    folder
-        Where CP2K writes.
     """
 
     label = ""  # ASE's property would put the folder before it

@@ -131,13 +131,7 @@ def _kpoints(mesh: tuple[int, int, int], origin: str) -> Any:
 
 @lru_cache
 def _generated(symbol: str, n_valence: int) -> Any:
-    """PAW data of PBE by GPAW's generator (`gpaw dataset`) for so many valence electrons.
-
-    Raises
-    ------
-    EngineError
-        If it has no parameters for them.
-    """
+    """PAW data of PBE by GPAW's generator (`gpaw dataset`) for so many valence electrons."""
     from gpaw.atom.generator2 import CLICommand, generate, get_parameters, parameters
 
     if f"{symbol}{n_valence}" not in parameters:
@@ -153,17 +147,10 @@ def _generated(symbol: str, n_valence: int) -> Any:
 
 
 class StructureGpaw(Calculator):
-    """GPAW with k-points that follow the structure, each begun from atoms.
+    """GPAW with k-points that follow the structure, each begun from atoms, in a folder of its own.
 
     So a label does not depend on the one before. Slabs are repeated along their normal, as in
     other plane-wave codes.
-
-    Parameters
-    ----------
-    settings
-        What labels depend on.
-    folder
-        Where GPAW writes.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]

@@ -35,17 +35,7 @@ def vacuum_axes(atoms: Atoms) -> list[int]:
 def occupied(atoms: Atoms, axis: int) -> tuple[float, float]:
     """Return centre and width of what the atoms fill along a cell vector, wherever it is cut.
 
-    Parameters
-    ----------
-    atoms
-        A structure, taken as periodic.
-    axis
-        Number of the cell vector.
-
-    Returns
-    -------
-    centre, width
-        In parts of the vector, the centre from 0 to 1.
+    The structure is taken as periodic. Both are parts of the vector, the centre from 0 to 1.
     """
     places = np.sort(np.linalg.solve(atoms.cell.T, atoms.positions.T)[axis] % 1)
     gaps = np.diff([*places, places[0] + 1])

@@ -24,24 +24,12 @@ Energies = Callable[[Sequence[Atoms]], Sequence[float]]
 
 
 class Known(NamedTuple):
-    """Cubic lattice constants that need not be computed.
+    """Cubic lattice constants that need not be computed."""
 
-    Attributes
-    ----------
-    engine
-        Name of the engine.
-    settings
-        Values that the engine's settings must have.
-    values
-        In Å, by element.
-    source
-        Where they are from.
-    """
-
-    engine: str
-    settings: Mapping[str, Any]
-    values: Mapping[str, float]
-    source: str
+    engine: str  # name of the engine
+    settings: Mapping[str, Any]  # values that the engine's settings must have
+    values: Mapping[str, float]  # in Å, by element
+    source: str  # where they are from
 
 
 KNOWN = (
@@ -67,17 +55,7 @@ KNOWN = (
 def known_lattice_constant(
     engine: str, settings: Configuration, symbol: str
 ) -> tuple[float, str] | None:
-    """Return the cubic lattice constant of an element in Å and its source, if it is in `KNOWN`.
-
-    Parameters
-    ----------
-    engine
-        Name of the engine.
-    settings
-        Its settings.
-    symbol
-        The element.
-    """
+    """Return the cubic lattice constant of an element in Å and its source, if it is in `KNOWN`."""
     values = settings.model_dump()
     for known in KNOWN:
         if (
@@ -102,21 +80,13 @@ def start(symbol: str) -> float:
     return float(state["a"])
 
 
-def equilibrium(symbol: str, energies: Energies, *, rounds: int = 8) -> float:
+def equilibrium(symbol: str, energies: Energies) -> float:
     """Return the cubic lattice constant of least energy in Å, to 0.001 Å.
 
     Seven primitive cells within 3 % of a lattice constant are fitted by the equation of state of
     Birch and Murnaghan (Phys. Rev. 71, 809, 1947), again about the result until that is within
     0.5 % of the middle.
-
-    Parameters
-    ----------
-    symbol
-        An fcc or bcc element.
-    energies
-        Returns the energies of cells in eV.
-    rounds
-        The most fits.
+    There are at most eight fits.
 
     Raises
     ------
@@ -126,7 +96,7 @@ def equilibrium(symbol: str, energies: Energies, *, rounds: int = 8) -> float:
         If the crystal of the element is neither fcc nor bcc.
     """
     middle = first = start(symbol)
-    for _ in range(rounds):
+    for _ in range(8):
         lengths = middle * (1 + STRAINS)
         found = np.asarray(energies([bulk(symbol, a=a) for a in lengths]), dtype=float)
         lowest = int(found.argmin())

@@ -25,14 +25,8 @@ class Recorded(Calculator):
     structures of the record, nothing is computed. Where it leaves them, the rest of the record is
     dropped.
 
-    Parameters
-    ----------
-    calculator
-        What computes.
-    file
-        The record, JSON lines: what it is of, then a structure and its labels each.
-    identity
-        What the labels are of; a record of another is dropped.
+    The record is a file of JSON lines: what it is of (its identity; a record of another is
+    dropped), then a structure and its labels each.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]

@@ -110,12 +110,7 @@ SINGLE_POINT: Mapping[str, Any] = {"ibrion": -1, "nsw": 0}
 def relaxation_values(steps: int, force: float) -> dict[str, Any]:
     """Return INCAR values of a relaxation by conjugate gradients in a fixed cell.
 
-    Parameters
-    ----------
-    steps
-        The most.
-    force
-        Largest force on an atom at the end, eV/Å.
+    It ends when no force on an atom is larger than `force` (eV/Å), or after so many steps.
     """
     return {"ibrion": 2, "isif": 2, "nsw": steps, "ediffg": -force}
 
@@ -123,14 +118,7 @@ def relaxation_values(steps: int, force: float) -> dict[str, Any]:
 def md_values(steps: int, start: float, end: float, timestep: float) -> dict[str, Any]:
     """Return INCAR values of VASP's own MD under Nosé-Hoover, its temperature falling linearly.
 
-    Parameters
-    ----------
-    steps
-        How many.
-    start, end
-        Temperatures in K; equal ones hold the temperature.
-    timestep
-        In fs.
+    Temperatures are in K, equal ones hold the temperature; the timestep is in fs.
     """
     return {
         "ibrion": 0,
@@ -168,15 +156,7 @@ def incar_values(settings: VaspSettings) -> dict[str, Any]:
 
 
 def structure_values(settings: VaspSettings, atoms: Atoms) -> dict[str, Any]:
-    """Return the arguments of ASE's calculator that follow the structure.
-
-    Parameters
-    ----------
-    settings
-        Of the engine.
-    atoms
-        The structure as VASP repeats it.
-    """
+    """Return the arguments of ASE's calculator that follow the structure as VASP repeats it."""
     axes = vacuum_axes(atoms)
     values: dict[str, Any] = {"kpts": kpoint_mesh(atoms, settings.kpoint_length)}
     values |= dict.fromkeys(("idipol", "ldipol", "dipol"))  # not those of the structure before
@@ -192,13 +172,7 @@ def dipole_centre(atoms: Atoms, axis: int) -> list[float]:
 
     Half a cell from it VASP's potential jumps, which must be well within the vacuum: next to a
     thick film of a light element, the centre is moved towards the middle of what the atoms fill.
-
-    Parameters
-    ----------
-    atoms
-        A slab, taken as periodic.
-    axis
-        Number of the cell vector along which there is vacuum.
+    The vacuum is along the cell vector `axis`.
     """
     middle, width = occupied(atoms, axis)
     places = atoms.get_scaled_positions(wrap=False)

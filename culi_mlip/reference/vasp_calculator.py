@@ -70,16 +70,7 @@ def write_inputs(
 ) -> None:
     """Write INCAR, KPOINTS and POSCAR of a structure, to be read before anything is computed.
 
-    Parameters
-    ----------
-    settings
-        Of the engine.
-    atoms
-        The structure.
-    task
-        INCAR values of the task.
-    folder
-        Where to; it is made.
+    The folder is made; the task's INCAR values are added to those of the settings.
 
     Raises
     ------
@@ -120,16 +111,8 @@ def selective_dynamics(atoms: Atoms) -> list[FixScaled]:
 class StructureVasp(Vasp):
     """ASE's calculator, with k-points and dipole correction that follow the structure.
 
-    Parameters
-    ----------
-    settings
-        What labels depend on.
-    task
-        INCAR values of the task.
-    directory
-        Where VASP runs.
-    with_potentials
-        Whether POTCAR is written, too.
+    The task's INCAR values are added to those of the settings. Without potentials, no POTCAR is
+    written.
     """
 
     def __init__(
@@ -185,8 +168,7 @@ class StructureVasp(Vasp):
     def _build_pp_list(self, *arguments: Any, **options: Any) -> list[str]:
         if not self.with_potentials:
             return []
-        found: list[str] = super()._build_pp_list(*arguments, **options)
-        return found
+        return super()._build_pp_list(*arguments, **options)
 
     def write_sort_file(self, directory: str = ".") -> None:
         """Write the order of the atoms beside POTCAR."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -59,17 +60,8 @@ BESIDE: Mapping[str, Sequence[str]] = {
     "LHFCALC": ("AEXX", "HFSCREEN"),
     "LDAU": ("LDAUTYPE", "LDAUL", "LDAUU", "LDAUJ"),
     "IVDW": (
-        "VDW_S6",
-        "VDW_S8",
-        "VDW_A1",
-        "VDW_A2",
-        "VDW_SR",
-        "VDW_SR8",
-        "VDW_D",
-        "VDW_C6",
-        "VDW_R0",
-        "VDW_RADIUS",
-        "VDW_CNRADIUS",
+        *("VDW_S6", "VDW_S8", "VDW_A1", "VDW_A2", "VDW_SR", "VDW_SR8"),
+        *("VDW_D", "VDW_C6", "VDW_R0", "VDW_RADIUS", "VDW_CNRADIUS"),
     ),
     "ISPIN": ("NUPDOWN",),
     "LUSE_VDW": ("ZAB_VDW", "BPARAM", "CPARAM", "PARAM1", "PARAM2"),
@@ -84,14 +76,7 @@ PER_POTENTIAL = ("LDAUL", "LDAUU", "LDAUJ", "VDW_C6", "VDW_R0")
 UNFIT: Mapping[str, Tag] = {"ML_LMLFF": False, "PSTRESS": 0.0, "SCALEE": 1.0}
 """Tags whose steps are no labels of DFT, whatever the settings, and what VASP takes by default."""
 
-LABEL_TAGS = (
-    "METAGGA",
-    "GGA",
-    *SHOWN,
-    *OFF,
-    *UNFIT,
-    *(tag for tags in BESIDE.values() for tag in tags),
-)
+LABEL_TAGS = ("METAGGA", "GGA", *SHOWN, *OFF, *UNFIT, *chain.from_iterable(BESIDE.values()))
 """INCAR tags that labels depend on, besides k-points, potentials and the number of electrons."""
 
 _FITS: Mapping[str, re.Pattern[str]] = {
@@ -111,24 +96,13 @@ _FAMILIES = {"PAW_PBE": "PE", "PAW_GGA": "91", "PAW_LDA": "CA", "PAW": "CA"}
 
 @dataclass(frozen=True)
 class KPoints:
-    """The k-points of a run.
+    """The k-points of a run."""
 
-    Attributes
-    ----------
-    mesh
-        Numbers of points along the reciprocal vectors, where the output says them.
-    points
-        Irreducible points, in reciprocal vectors.
-    weights
-        Of each, as a share of all.
-    precision
-        Of the weights.
-    """
-
+    # Numbers of points along the reciprocal vectors, where the output says them.
     mesh: tuple[int, ...] | None = None
-    points: tuple[tuple[float, ...], ...] = ()
-    weights: tuple[float, ...] = ()
-    precision: float = 1e-6
+    points: tuple[tuple[float, ...], ...] = ()  # irreducible points, in reciprocal vectors
+    weights: tuple[float, ...] = ()  # of each, as a share of all
+    precision: float = 1e-6  # of the weights
 
     def are(self, mesh: Sequence[int]) -> bool:
         """Return whether they are the Γ-centred mesh with such numbers, as far as can be told.
@@ -184,27 +158,15 @@ def _are(kpoints: KPoints, mesh: tuple[int, ...]) -> bool:
 
 @dataclass(frozen=True)
 class VaspInputs:
-    """What a label depends on, as an output says that VASP took it.
+    """What a label depends on, as an output says that VASP took it."""
 
-    Attributes
-    ----------
-    tags
-        INCAR tags by name, as printed, without the blanks around names and values.
-    functional
-        As of `functional_name`.
-    titles
-        TITEL of each potential in the order of VASP's input, such as "PAW_PBE Li_sv 10Sep2004".
-    kpoints
-        The k-points.
-    charge
-        Electrons that lack, where the output tells.
-    """
-
+    # INCAR tags by name, as printed, without the blanks around names and values.
     tags: Mapping[str, str]
-    functional: str
+    functional: str  # as of `functional_name`
+    # TITEL of each potential in the order of VASP's input, such as "PAW_PBE Li_sv 10Sep2004".
     titles: tuple[str, ...]
     kpoints: KPoints = field(default_factory=KPoints)
-    charge: float = 0.0
+    charge: float = 0.0  # electrons that lack, where the output tells
 
     def tag(self, name: str) -> Tag | None:
         """Return the value of one of `SHOWN` or `OFF`; None if the output does not show it."""
@@ -239,19 +201,9 @@ class VaspInputs:
         return [name for name in SHOWN if name not in self.tags]
 
     def differences(self, settings: VaspSettings, atoms: Atoms) -> list[str]:
-        """Return in which points the run is not of these settings.
+        """Return in which points the run is not of these settings, as "has ENCUT 680 eV, not 520".
 
-        Parameters
-        ----------
-        settings
-            What is asked for.
-        atoms
-            The structure, whose k-points and dipole correction follow it.
-
-        Returns
-        -------
-        list of str
-            Phrases such as "has ENCUT 680 eV, not 520".
+        K-points and dipole correction are those of the settings for the structure.
         """
         found = []
         if self.functional != settings.functional:
@@ -273,12 +225,7 @@ class VaspInputs:
     def own_settings(self, settings: VaspSettings, atoms: Atoms) -> dict[str, Any]:
         """Return what the label depends on, with what the output does not show left out.
 
-        Parameters
-        ----------
-        settings
-            Whose density of k-points is named where the mesh is that.
-        atoms
-            The structure.
+        Where the mesh of a structure is that of the settings, their density of k-points is named.
         """
         tags: dict[str, Any] = {}
         for name in (*SHOWN, *OFF):

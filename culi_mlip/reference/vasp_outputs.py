@@ -32,37 +32,19 @@ from culi_mlip.reference.vasp_inputs import PER_POTENTIAL, KPoints, VaspInputs, 
 
 @dataclass(frozen=True)
 class VaspRun:
-    """A VASP run as its output tells it.
+    """A VASP run as its output tells it."""
 
-    Attributes
-    ----------
-    path
-        The vasprun.xml or OUTCAR.
-    inputs
-        What its labels depend on.
-    frames
-        Its ionic steps with energy (the free energy, whose derivatives the forces are; eV),
-        forces (eV/Å, on fixed atoms too) and, where it is printed, stress (eV/Å³, ASE's sign and
-        order).
-    is_converged
-        Whether the electrons of each step converged in less than NELM iterations. VASP says so
-        at NELM as well.
-    kinetic, conserved
-        Of MD (OUTCAR only): kinetic energy, and total energy with the thermostat's, of each step
-        in eV.
-    """
-
-    path: Path
-    inputs: VaspInputs
+    path: Path  # the vasprun.xml or OUTCAR
+    inputs: VaspInputs  # what its labels depend on
+    # Its ionic steps with energy (the free energy, whose derivatives the forces are; eV), forces
+    # (eV/Å, on fixed atoms too) and, where it is printed, stress (eV/Å³, ASE's sign and order).
     frames: list[Atoms]
+    # Whether the electrons of each step converged in less than NELM iterations. VASP says so at
+    # NELM as well.
     is_converged: list[bool]
+    # Of MD (OUTCAR only): kinetic energy, and total energy with the thermostat's, in eV by step.
     kinetic: list[float] = field(default_factory=list)
     conserved: list[float] = field(default_factory=list)
-
-    @property
-    def functional(self) -> str:
-        """Functional, as of `functional_name`."""
-        return self.inputs.functional
 
 
 def read_vasp(path: str | os.PathLike[str]) -> VaspRun:
@@ -118,12 +100,7 @@ def accepted_frames(run: VaspRun, settings: VaspSettings) -> list[Atoms]:
 def own_frames(run: VaspRun, settings: VaspSettings) -> list[tuple[Atoms, dict[str, Any]]]:
     """Return the frames of a run whose electrons converged, with what each label depends on.
 
-    Parameters
-    ----------
-    run
-        The run.
-    settings
-        Whose density of k-points is named where a frame's mesh is that.
+    Where a frame's mesh is that of the settings, their density of k-points is named.
 
     Raises
     ------

@@ -34,27 +34,9 @@ def relax(
     steps: int,
     progress: Progress,
 ) -> list[Atoms]:
-    """Relax a structure in its cell.
+    """Relax a structure in its cell, as `culi_mlip.reference.Engine.relax`.
 
-    Parameters
-    ----------
-    settings
-        Of the engine.
-    atoms
-        The structure; its constraints are obeyed and its cell kept.
-    folder
-        For VASP's files; one that holds a part of this very relaxation is continued.
-    force
-        Largest force on an atom at the end, eV/Å.
-    steps
-        The most ionic steps.
-    progress
-        Called with (steps done, steps at most).
-
-    Returns
-    -------
-    list of Atoms
-        The ionic steps with their labels, the first of which is the structure.
+    A folder that holds a part of this very relaxation is continued.
 
     Raises
     ------

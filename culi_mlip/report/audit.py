@@ -32,23 +32,10 @@ def report_audit(
     settings: AuditSettings | None = None,
     keys: LabelKeys | None = None,
 ) -> tuple[Audit, Path]:
-    """Audit a dataset or a structure file, and write ``audit.html`` and ``audit.csv``.
+    """Audit a dataset or a structure file, and write the page ``audit.html`` and ``audit.csv``.
 
-    Parameters
-    ----------
-    source
-        The folder of a dataset, whose labelled frames are read one at a time, or a file.
-    out
-        The folder of the report.
-    settings
-        Thresholds; by default those that a dataset was split with.
-    keys
-        Names of a file's labels.
-
-    Returns
-    -------
-    Audit, Path
-        What was found, and the page.
+    The labelled frames of a dataset's folder are read one at a time. Thresholds are by default
+    those that a dataset was split with; keys are names of a file's labels.
 
     Raises
     ------
@@ -72,22 +59,7 @@ def report_audit(
 
 
 def write_audit(found: Audit, frames: Iterable[Atoms], out: str | os.PathLike[str]) -> Path:
-    """Write ``audit.html`` and ``audit.csv``.
-
-    Parameters
-    ----------
-    found
-        What the audit found.
-    frames
-        The frames, read once.
-    out
-        The folder.
-
-    Returns
-    -------
-    Path
-        Of the page.
-    """
+    """Write ``audit.html`` and ``audit.csv``, of frames that are read once; return the page."""
     folder = Path(out)
     shown: list[tuple[str, Atoms]] = []
     for i, atoms in enumerate(frames):

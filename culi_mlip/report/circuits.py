@@ -22,8 +22,7 @@ def drawing(circuit: Circuit) -> Figure:
     features, weights = np.zeros(circuit.n_features), np.zeros(circuit.weight_shape)
     figure, _ = qml.draw_mpl(circuit.qnode(), style="black_white", decimals=None)(features, weights)
     figure.set_layout_engine("none")
-    drawn: Figure = figure
-    return drawn
+    return figure
 
 
 def zx_diagrams(result: Redundancy) -> Figure:
@@ -50,17 +49,14 @@ def fisher_figure(result: Fisher, ranks: Mapping[int, float]) -> Figure:
     spectrum, matrix, plateau = figure.subplots(1, 3)
     values = result.eigenvalues.ravel()
     spectrum.hist(values, bins=40, weights=np.full(len(values), 100 / len(values)), color=ACCENT)
-    spectrum.set_xlabel("eigenvalue / mean eigenvalue")
-    spectrum.set_ylabel("share (%)")
+    spectrum.set(xlabel="eigenvalue / mean eigenvalue", ylabel="share (%)")
     spectrum.set_title(f"{result.near_zero:.0%} below {result.threshold:g}", fontsize=10)
     image = matrix.imshow(result.mean, cmap="viridis")
     matrix.set_title("mean Fisher matrix", fontsize=10)
     matrix.set_xlabel("weight")
     figure.colorbar(image, ax=matrix, shrink=0.85)
     plateau.plot(list(ranks), list(ranks.values()), "o-", color=SECOND)
-    plateau.set_xlabel("depth of a block")
-    plateau.set_ylabel("mean rank")
-    plateau.set_xticks(list(ranks))
+    plateau.set(xlabel="depth of a block", ylabel="mean rank", xticks=list(ranks))
     plateau.set_ylim(bottom=0)
     return figure
 
@@ -74,9 +70,7 @@ def fourier_figure(result: Spectrum) -> Figure:
     for axes, values, name in zip(panels, (first.real, first.imag), ("Re", "Im"), strict=True):
         axes.plot(index, np.abs(values).T, ".", ms=1.5, color=ACCENT, alpha=0.25)
         axes.axhline(result.threshold, color=SECOND, lw=0.8)
-        axes.set_yscale("log")
-        axes.set_ylim(1e-6, 1)
-        axes.set_ylabel(f"|{name} c|")
+        axes.set(yscale="log", ylim=(1e-6, 1), ylabel=f"|{name} c|")
     panels[1].set_xlabel("coefficient (frequencies 0, 1, -1 of each feature, the last one fastest)")
     panels[0].set_title(
         f"{result.nonzero.mean():.0f} of {result.n_terms} parts above {result.threshold:g}, "
@@ -91,14 +85,8 @@ def noise_figure(
 ) -> Figure:
     """Return errors against the number of shots, and against the depolarising probability.
 
-    Parameters
-    ----------
-    rows
-        As from `culi_mlip.models.noise.noise_errors`.
-    laws
-        Fitted laws, named "force_by_shots" and so on.
-    own
-        Errors of the model itself, drawn as horizontal lines.
+    Rows and laws are those of `culi_mlip.models.noise.NoiseStudy`. Errors of the model itself are
+    horizontal lines.
     """
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     for axes, name, title in zip(

@@ -31,11 +31,8 @@ def parity(
 ) -> Figure:
     """Return parity plots of energy, force and stress.
 
-    Parameters
-    ----------
-    energies, forces, stresses
-        Reference and prediction, shape (n, 2), in eV/atom, eV/Å and eV/Å³. Energies are shown
-        as they are, stresses in GPa.
+    References and predictions have the shape (n, 2), in eV/atom, eV/Å and eV/Å³. Energies are shown
+    as they are, stresses in GPa.
     """
     panels = [
         ("Energy (eV/atom)", energies, 1000, "meV/atom"),
@@ -45,8 +42,7 @@ def parity(
     figure = Figure(figsize=(11, 3.7), layout="constrained")
     for axes, (title, pairs, factor, unit) in zip(figure.subplots(1, 3), panels, strict=True):
         axes.set_title(title, color=INK, fontsize=11)
-        axes.set_xlabel("reference")
-        axes.set_ylabel("potential")
+        axes.set(xlabel="reference", ylabel="potential")
         if len(pairs) == 0:
             axes.text(0.5, 0.5, "no reference", ha="center", transform=axes.transAxes)
             continue
@@ -62,10 +58,7 @@ def parity(
 def learning_curve(epochs: Sequence[Mapping[str, float]]) -> Figure:
     """Return validation errors against the epoch, on a logarithmic scale.
 
-    Parameters
-    ----------
-    epochs
-        Rows of nequip's metrics, as from ``culi_mlip.models.training.learning_curve``.
+    Epochs are rows of nequip's metrics, as from ``culi_mlip.models.training.learning_curve``.
     """
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -76,8 +69,7 @@ def learning_curve(epochs: Sequence[Mapping[str, float]]) -> Figure:
     ):
         if all(key in row for row in epochs):
             axes.semilogy(number, [1000 * row[key] for row in epochs], label=label, color=colour)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("validation MAE")
+    axes.set(xlabel="epoch", ylabel="validation MAE")
     axes.legend(frameon=False)
     return figure
 
@@ -85,18 +77,9 @@ def learning_curve(epochs: Sequence[Mapping[str, float]]) -> Figure:
 def md_series(
     log: Mapping[str, NDArray[np.float64]], target: float | None, n_atoms: int, title: str
 ) -> Figure:
-    """Return temperature and energies of a run against time.
+    """Return temperature and energies per atom of a run against time, by the columns of its log.
 
-    Parameters
-    ----------
-    log
-        Columns of an MD log by name.
-    target
-        Temperature of the thermostat in K, or None for NVE.
-    n_atoms
-        Number of atoms, for energies per atom.
-    title
-        Title of the figure.
+    The target is the temperature of the thermostat in K, or None for NVE.
     """
     figure = Figure(figsize=(6, 4.2), layout="constrained")
     figure.suptitle(title, fontsize=11, color=INK)
@@ -112,8 +95,7 @@ def md_series(
     ):
         shifted = 1000 * (log[key] - log[key][0]) / n_atoms
         lower.plot(time, shifted, label=label, color=colour, lw=1)
-    lower.set_xlabel("time (ps)")
-    lower.set_ylabel("energy (meV/atom)")
+    lower.set(xlabel="time (ps)", ylabel="energy (meV/atom)")
     lower.legend(frameon=False, fontsize=9)
     return figure
 
@@ -121,10 +103,7 @@ def md_series(
 def heights(profiles: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Figure:
     """Return distributions of the elements along z.
 
-    Parameters
-    ----------
-    profiles
-        Heights (Å) and densities (atoms a frame per Å) by element.
+    Profiles are heights (Å) and densities (atoms a frame per Å) by element.
     """
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()
@@ -132,8 +111,7 @@ def heights(profiles: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64
         axes.fill_between(
             height, density, step="mid", alpha=0.6, color=COLOURS.get(symbol), label=symbol, lw=0
         )
-    axes.set_xlabel("height z (Å)")
-    axes.set_ylabel("atoms per Å")
+    axes.set(xlabel="height z (Å)", ylabel="atoms per Å")
     axes.legend(frameon=False)
     return figure
 
@@ -152,14 +130,10 @@ def snapshots(frames: Mapping[str, Atoms]) -> Figure:
 
 
 def contact_sheet(frames: Sequence[tuple[str, Atoms]], *, columns: int = 6) -> Figure:
-    """Return a sheet of structures, each from the side and from above.
+    """Return a sheet of structures under their titles, each from the side and from above.
 
-    Parameters
-    ----------
-    frames
-        Titles and structures. Narrow cells are repeated in the plane for the picture.
-    columns
-        Structures in a row, at most.
+    Narrow cells are repeated in the plane for the picture. At most `columns` structures are in a
+    row.
     """
     rows = -(-len(frames) // columns)
     columns = -(-len(frames) // rows)
@@ -242,11 +216,11 @@ def _outline(atoms: Atoms) -> NDArray[np.float64] | None:
     return np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]) @ atoms.cell.array[:2, :2]
 
 
-def _tiled(atoms: Atoms, width: float = 8.0) -> Atoms:
-    """Repeat a structure along its periodic directions to at least a width in Å."""
+def _tiled(atoms: Atoms) -> Atoms:
+    """Repeat a structure along its periodic directions to at least 8 Å."""
     lengths = atoms.cell.lengths()
     repeats = [
-        max(1, int(np.ceil(width / length))) if periodic and length > 0 else 1
+        max(1, int(np.ceil(8.0 / length))) if periodic and length > 0 else 1
         for length, periodic in zip(lengths, atoms.pbc, strict=True)
     ]
     return atoms * repeats

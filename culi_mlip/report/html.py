@@ -43,19 +43,7 @@ pre { background: #f3f5f6; padding: .8rem 1rem; overflow-x: auto }
 def document(
     title: str, sections: Iterable[Html], *, style: str = STYLE, is_wide: bool = False
 ) -> str:
-    """Return a page.
-
-    Parameters
-    ----------
-    title
-        As the browser shows it beside the page.
-    sections
-        What stands on the page, one below the other.
-    style
-        CSS.
-    is_wide
-        Whether the page is for wide tables rather than for reading.
-    """
+    """Return a page, its sections one below the other; a wide one is for tables."""
     wide = " class=wide" if is_wide else ""
     body = "\n".join(sections)
     return (

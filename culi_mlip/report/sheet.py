@@ -19,21 +19,12 @@ from culi_mlip.structures.titles import title
 
 @dataclass(frozen=True)
 class Shown:
-    """What was drawn of a source of structures.
+    """What was drawn of a source of structures."""
 
-    Attributes
-    ----------
-    sheet
-        The PNG file.
-    page
-        The HTML page in three dimensions, if it was asked for.
-    drawn, distinct, repeats
-        How many structures are on the sheet, how many different ones the source has, and how many
-        stood there again.
-    """
-
-    sheet: Path
-    page: Path | None
+    sheet: Path  # the PNG file
+    page: Path | None  # the HTML page in three dimensions, if it was asked for
+    # How many structures are on the sheet, how many different ones the source has, and how many
+    # stood there again.
     drawn: int
     distinct: int
     repeats: int
@@ -46,18 +37,11 @@ def show_structures(
     most: int = 48,
     in_3d: bool = False,
 ) -> Shown:
-    """Draw the structures of a file or a folder.
+    """Draw the structures of a file or a folder, at most `most` of them, evenly chosen.
 
-    Parameters
-    ----------
-    source
-        As in `culi_mlip.files.read_structures`. The store of a dataset beside them gives titles.
-    sheet
-        The PNG file; by default SOURCE_structures.png beside `source`.
-    most
-        How many are drawn at most, evenly chosen.
-    in_3d
-        Whether to write a page with all of them, too, beside the sheet.
+    The store of a dataset beside them gives titles. The sheet, a PNG file, is by default
+    SOURCE_structures.png beside the source. In three dimensions there is a page beside it, too,
+    with all structures.
 
     Raises
     ------
@@ -97,12 +81,7 @@ def write_sheet(path: str | os.PathLike[str], frames: Sequence[tuple[str, Atoms]
 def titles(frames: Sequence[Atoms], source: str | os.PathLike[str]) -> list[str]:
     """Return titles of structures; those that would be the same get a part of the content id.
 
-    Parameters
-    ----------
-    frames
-        The structures.
-    source
-        Where they are from, a file or a folder; a ``store.db`` there says how each was made.
+    A ``store.db`` where they are from says how each was made.
     """
     folder = Path(source) if Path(source).is_dir() else Path(source).parent
     database = folder / "store.db"

@@ -31,21 +31,10 @@ _COLOURS = ("#1b6ca8", "#d1495b", "#3d8b37", "#8e5ea2", "#e08e0b")
 def write_report(
     tunings: Sequence[Tuning], timings: Sequence[Timings], out: str | os.PathLike[str]
 ) -> Path:
-    """Write ``pareto.png``, ``report.html``, ``trials.csv`` and ``best/*.yaml``.
+    """Write ``pareto.png``, ``report.html``, ``trials.csv`` and ``best/*.yaml``; return the page.
 
-    Parameters
-    ----------
-    tunings
-        One or more, drawn side by side.
-    timings
-        Of the front's models in one sitting, by slot, for each tuning.
-    out
-        The folder.
-
-    Returns
-    -------
-    Path
-        The page; it needs no other file.
+    Tunings are drawn side by side. Timings are those of each front's models in one sitting, by
+    slot.
 
     Raises
     ------

@@ -31,14 +31,7 @@ def write_viewer(
 ) -> Path:
     """Write a page that needs no other file and no network.
 
-    Parameters
-    ----------
-    path
-        The HTML file.
-    frames
-        The structures.
-    properties
-        Values by name, one for each structure, to be shown beside it.
+    Properties are values by name, one for each structure, to be shown beside it.
 
     Raises
     ------

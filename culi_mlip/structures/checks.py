@@ -22,12 +22,7 @@ def check_symbol(symbol: str) -> None:
 def check_numbers(*, above: float = -math.inf, least: float = -math.inf, **values: object) -> None:
     """Raise a `StructureError` that names the first value that is no finite number in range.
 
-    Parameters
-    ----------
-    above, least
-        The values must be greater than `above` and not less than `least`.
-    **values
-        The values by their names.
+    The values, by their names, must be greater than `above` and not less than `least`.
     """
     wanted = "a number"
     if above > -math.inf:
@@ -49,16 +44,9 @@ def check_integers(name: str, values: Sequence[int] | int, n: int, *, least: int
 
 
 def check_distances(atoms: Atoms, min_bond: float, remedy: str) -> None:
-    """Raise a `StructureError` if atoms overlap.
+    """Raise a `StructureError`, which ends with the remedy, if atoms overlap.
 
-    Parameters
-    ----------
-    atoms
-        The structure.
-    min_bond
-        No two atoms may be closer than this fraction of the sum of their covalent radii.
-    remedy
-        What to do about it, the end of the message.
+    No two atoms may be closer than the fraction `min_bond` of the sum of their covalent radii.
     """
     i, j, distances = neighbor_list("ijd", atoms, list(min_bond * covalent_radii[atoms.numbers]))
     if len(i):

@@ -13,11 +13,8 @@ Matrix = tuple[tuple[int, int], tuple[int, int]]
 def reduced_plane(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the Gauss-reduced bases of 2-D lattices: the two shortest vectors, angle ≥ 90°.
 
-    Parameters
-    ----------
-    vectors
-        Lattice vectors in two or three dimensions (last axis), two a lattice (last axis but
-        one); any number of lattices (leading axes).
+    Vectors are in two or three dimensions (last axis), two a lattice (last axis but one); there may
+    be any number of lattices (leading axes).
     """
     u, v = np.moveaxis(np.asarray(vectors, dtype=float), -2, 0)
     while True:
@@ -80,19 +77,10 @@ def integer_span(vectors: NDArray[np.float64]) -> NDArray[np.int64]:
     return hermite_normal_form(np.array(basis))
 
 
-def point_group(plane: NDArray[np.float64], tolerance: float = 1e-6) -> NDArray[np.int64]:
+def point_group(plane: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the integer matrices P for which P·plane is the plane rotated or reflected.
 
-    Parameters
-    ----------
-    plane
-        Lattice vectors (rows), shape (2, 2).
-    tolerance
-        Largest difference of the metric, relative to it.
-
-    Returns
-    -------
-    array, shape (2, 4, 8 or 12, 2, 2)
+    The plane's vectors are rows, shape (2, 2); the matrices have the shape (2, 4, 8 or 12, 2, 2).
     """
     reduced = reduced_plane(plane)
     change = np.rint(reduced @ np.linalg.inv(plane)).astype(int)
@@ -101,7 +89,7 @@ def point_group(plane: NDArray[np.float64], tolerance: float = 1e-6) -> NDArray[
     metric = reduced @ reduced.T
     same = np.abs(entries @ metric @ entries.swapaxes(1, 2) - metric).max(axis=(1, 2))
     inverse = np.rint(np.linalg.inv(change)).astype(int)
-    return np.asarray(inverse @ entries[same <= tolerance * metric.max()] @ change)
+    return np.asarray(inverse @ entries[same <= 1e-6 * metric.max()] @ change)
 
 
 def distinct_superlattices(index: int, group: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -271,13 +271,8 @@ def _completed_vectors(reach: int) -> NDArray[np.int64]:
     for a in range(-reach, reach + 1):
         for b in range(reach + 1):
             if math.gcd(a, b) == 1 and (b or a == 1):
-                # a·d - b·c = 1
-                c, d = (
-                    (0, a)
-                    if b == 0
-                    else next(((a * d - 1) // b, d) for d in range(b) if (a * d - 1) % b == 0)
-                )
-                bases.append([[a, b], [c, d]])
+                d = pow(a, -1, b) if b else a  # a·d - b·c = 1
+                bases.append([[a, b], [(a * d - 1) // b if b else 0, d]])
     return np.array(bases)
 
 

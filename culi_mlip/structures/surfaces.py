@@ -166,17 +166,14 @@ def adsorption_sites(slab: Atoms, *, distinct: bool = True) -> list[Site]:
         if not any(_is_among(other, site, images, inverse) for other in sites):
             sites.append(site)
     atoms = periodic_patch(slab.positions, slab.cell.array)
-    return sorted(sites, key=lambda site: (_rank(site), *_openness(site, atoms)))
+    return sorted(sites, key=lambda site: _order(site, atoms))
 
 
-def _rank(site: Site) -> tuple[int, float, int]:
-    return ("top", "bridge", "hollow").index(site.kind), -round(site.position[2], 3), site.atoms
-
-
-def _openness(site: Site, atoms: NDArray[np.float64]) -> list[float]:
-    """Distances to the twelve nearest atoms, negative: the most open site sorts first."""
+def _order(site: Site, atoms: NDArray[np.float64]) -> tuple[float, ...]:
+    """Sorts by kind, height and number of atoms; then the farthest from its neighbours first."""
+    kind = ("top", "bridge", "hollow").index(site.kind)
     distances = np.sort(np.linalg.norm(atoms - site.position, axis=1))
-    return (-distances[:12].round(3)).tolist()
+    return kind, -round(site.position[2], 3), site.atoms, *(-distances[:12].round(3))
 
 
 def _is_among(
@@ -229,12 +226,7 @@ def periodic_patch(
 ) -> NDArray[np.float64]:
     """Return positions in enough periodic images for all polygons and neighbours in the cell.
 
-    Parameters
-    ----------
-    positions
-        Shape (n, 3), in Å.
-    cell
-        Of an upright slab, shape (3, 3).
+    Positions are in Å, shape (n, 3); the cell is that of an upright slab.
     """
     plane = cell[:2, :2]
     reach = np.linalg.norm(reduced_plane(plane), axis=1).sum()  # no hole is wider than that

@@ -11,14 +11,8 @@ from culi_mlip.structures.campaign import Entry, face
 def title(entry: Entry, parent: Entry | None = None) -> str:
     """Return a short name that tells structures of a recipe apart.
 
-    Such as "Li on Cu(111), adatom hollow 1 2×2".
-
-    Parameters
-    ----------
-    entry
-        The structure.
-    parent
-        The one that names what an entry was made from, where its own ``how`` does not.
+    Such as "Li on Cu(111), adatom hollow 1 2×2". The parent names what an entry was made from,
+    where its own ``how`` does not.
     """
     how = {**(parent.how if parent else {}), **entry.how}
     if "millers" in how:

@@ -11,23 +11,13 @@ from culi_mlip.tuning.recipe import Measurement, Range
 
 
 class StudyRecord(Record):
-    """Content of ``study.json``: where the study of a folder is.
-
-    Attributes
-    ----------
-    storage
-        Optuna's, or None for the folder's own.
-    name
-        Of the study.
-    trials
-        Evaluations in all.
-    """
+    """Content of ``study.json``: where the study of a folder is."""
 
     REMEDY = "run culi-mlip optimize again"
 
-    storage: str | None
-    name: str
-    trials: int
+    storage: str | None  # Optuna's, or None for the folder's own
+    name: str  # of the study
+    trials: int  # evaluations in all
 
 
 def _with_ranges(old: dict[str, Any]) -> dict[str, Any]:
@@ -47,99 +37,54 @@ def _range(text: str) -> dict[str, Any]:
 
 
 class StudyInputs(Record):
-    """What a study is of, as it stands in its storage.
-
-    Attributes
-    ----------
-    data
-        Digest of the three parts.
-    settings
-        The untuned settings.
-    space
-        Range of each searched setting.
-    seed
-        Of the search.
-    measurement
-        How trials are run and measured.
-    """
+    """What a study is of, as it stands in its storage."""
 
     UPDATES = (_with_ranges,)
 
-    data: str
-    settings: TrainSettings
-    space: dict[str, Range]
-    seed: int
-    measurement: Measurement
+    data: str  # digest of the three parts
+    settings: TrainSettings  # the untuned settings
+    space: dict[str, Range]  # range of each searched setting
+    seed: int  # of the search
+    measurement: Measurement  # how trials are run and measured
 
 
 class TrialJob(Record):
-    """Content of a trial's ``job.json``.
-
-    Attributes
-    ----------
-    data
-        Folder of the frames.
-    settings
-        Of the training.
-    compile, repeats, threads, max_drift
-        As in `Measurement`.
-    device
-        "cpu" or "cuda": the trial's process sees one GPU.
-    cores
-        Numbers of the cores to run on.
-    """
+    """Content of a trial's ``job.json``."""
 
     MACHINE = frozenset({"data", "cores"})
     REMEDY = "run culi-mlip optimize again"
 
-    data: str
-    settings: TrainSettings
+    data: str  # folder of the frames
+    settings: TrainSettings  # of the training
+    # As in `Measurement`.
     compile: bool
     repeats: int
     threads: int
     max_drift: float | None
-    device: str
-    cores: list[int]
+    device: str  # "cpu" or "cuda": the trial's process sees one GPU
+    cores: list[int]  # numbers of the cores to run on
 
 
 class TrialResult(Record):
-    """Content of a trial's ``result.json``: a failure, or what was measured.
+    """Content of a trial's ``result.json``: a failure, or what was measured."""
 
-    Attributes
-    ----------
-    failure
-        Why there is no result.
-    error
-        The objective: `force_mae`, or without forces `energy_mae`.
-    force_mae, energy_mae
-        On validation frames, eV/Å and eV/atom.
-    inference_seconds, inference_quartiles
-        Time of the test frames in s.
-    parameters
-        Weights of the model.
-    epochs, training_seconds
-        Of the training.
-    memory_MB
-        Most memory of the evaluation.
-    drift_meV_per_atom_ps
-        Of the conserved energy, where it is constrained.
-    hardware, threads
-        What evaluated.
-    """
-
-    failure: str | None = None
-    error: float | None = None
+    failure: str | None = None  # why there is no result
+    error: float | None = None  # the objective: `force_mae`, or without forces `energy_mae`
+    # On validation frames, eV/Å and eV/atom.
     force_mae: float | None = None
     energy_mae: float | None = None
-    parameters: int | None = None
+    parameters: int | None = None  # weights of the model
+    # Of the training.
     epochs: int | None = None
     training_seconds: float | None = None
+    # What evaluated.
     hardware: str | None = None
     threads: int | None = None
-    drift_meV_per_atom_ps: float | None = None
+    drift_meV_per_atom_ps: float | None = None  # of the conserved energy, where it is constrained
+    # Time of the test frames in s.
     inference_seconds: float | None = None
     inference_quartiles: tuple[float, float] | None = None
-    memory_MB: float | None = None
+    memory_MB: float | None = None  # most memory of the evaluation
 
     @property
     def measured(self) -> dict[str, Any]:
@@ -148,16 +93,9 @@ class TrialResult(Record):
 
 
 class FrontTime(Record):
-    """Time of one model of the front, measured in one sitting with the others.
+    """Time of one model of the front, measured in one sitting with the others."""
 
-    Attributes
-    ----------
-    inference_seconds, inference_quartiles
-        As in `TrialResult`.
-    hardware
-        What evaluated.
-    """
-
+    # As in `TrialResult`.
     inference_seconds: float
     inference_quartiles: tuple[float, float]
-    hardware: str
+    hardware: str  # what evaluated

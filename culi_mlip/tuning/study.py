@@ -60,13 +60,8 @@ def storage_of(address: str) -> str | Path:
 def open_storage(storage: str | Path, *, must_exist: bool = False) -> RDBStorage:
     """Connect to a storage.
 
-    Parameters
-    ----------
-    storage
-        An address such as ``sqlite:///hpo.db`` or ``postgresql://user@host/database``, or the path
-        of an SQLite file.
-    must_exist
-        Whether a file that is missing is an error, or made.
+    That is an address such as ``sqlite:///hpo.db`` or ``postgresql://user@host/database``, or the
+    path of an SQLite file, which is made where it is missing unless it must exist.
 
     Raises
     ------
@@ -170,14 +165,7 @@ def inputs_of(study: optuna.Study) -> StudyInputs:
 def as_named_in(storage: BaseStorage, name: str, space: Space, variant: str) -> Space:
     """Return a space by the names that a study has for its parameters: former ones, if it is old.
 
-    Parameters
-    ----------
-    storage, name
-        Of the study, which need not exist.
-    space
-        By the names of today.
-    variant
-        Of the settings.
+    The study need not exist; the space has the names of today.
     """
     try:
         recorded = optuna.load_study(study_name=name, storage=storage).user_attrs[_INPUTS]["space"]

@@ -51,21 +51,11 @@ class _StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """What a worker has for itself.
+    """What a worker has for itself."""
 
-    Attributes
-    ----------
-    cores
-        Numbers of its cores.
-    device
-        "cpu", or its GPU as this process calls it: "cuda:N".
-    environment
-        Lets a process of the worker see this device alone.
-    """
-
-    cores: list[int]
-    device: str
-    environment: Mapping[str, str]
+    cores: list[int]  # numbers of its cores
+    device: str  # "cpu", or its GPU as this process calls it: "cuda:N"
+    environment: Mapping[str, str]  # lets a process of the worker see this device alone
 
 
 @dataclass(frozen=True)

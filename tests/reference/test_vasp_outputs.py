@@ -579,7 +579,7 @@ def test_functional_of_the_potentials_where_no_other_is_given(tmp_path):
     for title, name in (("PAW Li_sv 10Sep2004", "lda"), ("PAW_GGA Li_sv 01Jan2000", "pw91")):
         text = outcar(lithium(1), {"METAGGA": ""}, titles=[title])
         (tmp_path / "OUTCAR").write_text(text)
-        assert read_vasp(tmp_path / "OUTCAR").functional == name
+        assert read_vasp(tmp_path / "OUTCAR").inputs.functional == name
 
 
 REAL = {  # folder: (files, steps, words about the paper's settings)
