@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
+from pathlib import Path
 
 from culi_mlip.errors import CuliError
 
@@ -59,6 +61,19 @@ def environment_of(device: str) -> dict[str, str]:
     if device == "cuda":
         return {}
     return {"CUDA_VISIBLE_DEVICES": "" if device == "cpu" else gpu_names()[_index(device)]}
+
+
+def hardware(device: str | None) -> str:
+    """Return the name of the processor or GPU that evaluates."""
+    import torch
+
+    if check_device(device) != "cpu":
+        return str(torch.cuda.get_device_name(check_device(device)))
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(": ")[1] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def gpu_indices(device: str) -> list[int]:

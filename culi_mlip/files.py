@@ -17,6 +17,7 @@ import numpy as np
 from ase import Atoms
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from numpy.typing import NDArray
+from platformdirs import user_cache_dir
 
 from culi_mlip.errors import CuliError, OutputError, StructureError
 
@@ -35,6 +36,12 @@ def output_errors(path: str | os.PathLike[str]) -> Iterator[None]:
             f"cannot write {path}: {reason}; free some space or choose another folder, then run "
             "the same command again"
         ) from error
+
+
+def cache_folder(name: str) -> Path:
+    """Return a folder of the user's cache: in CULI_MLIP_CACHE, or where the system keeps caches."""
+    place = os.environ.get("CULI_MLIP_CACHE") or user_cache_dir("culi_mlip", appauthor=False)
+    return Path(place, name)
 
 
 @contextmanager

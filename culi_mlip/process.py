@@ -23,8 +23,7 @@ def keep_freed_memory() -> None:
     By default glibc returns the memory of every large tensor to the system and faults it in anew
     for the next one: a third of a force call of 1,000 atoms on the CPU, and more of a training
     step. The setting holds for the whole process, which from now on holds the largest amount
-    that it ever used; so programs choose it, the library never does by itself. Does nothing
-    with another C library than glibc.
+    that it ever used. Does nothing with another C library than glibc.
     """
     m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
     try:

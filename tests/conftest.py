@@ -26,6 +26,12 @@ TINY_RECIPE = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """A cache of the tests' own, for this process and those that it starts."""
+    os.environ["CULI_MLIP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 def need(program, lacking):
     """Skip a test for want of a program; where CULI_MLIP_REQUIRES names that, fail instead."""
     if lacking:

@@ -21,9 +21,12 @@ _COMMANDS = {
     "optimize": "optimize",
     "circuit": "circuit",
     "evaluate": "evaluate",
+    "compile": "compile",
+    "export": "export",
     "md": "md",
     "melt-quench": "melt_quench",
     "quickstart": "quickstart",
+    "info": "info",
 }
 """Module of each command, in the order of the help page."""
 
@@ -54,8 +57,11 @@ def group(debug: bool) -> None:
     culi-mlip optimize data/ --variant qdi      its hyperparameters, for error and speed
     culi-mlip circuit fisher                    the quantum layer's analyses
     culi-mlip evaluate run/ data/test.extxyz    its errors
+    culi-mlip compile run/                      the potential as machine code
+    culi-mlip export lammps run/ slab.xyz       files for LAMMPS with pair_allegro
     culi-mlip md slab.xyz --model run/          molecular dynamics
     culi-mlip melt-quench interface.xyz         melt, cool and choose frames
+    culi-mlip info                              versions, devices, engines, what is missing
     """
 
 

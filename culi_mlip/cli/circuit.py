@@ -234,7 +234,7 @@ def noise(
     with console.steps() as step:
         study = noise_study(
             labelled,
-            HybridAllegro(model, device="cpu"),
+            HybridAllegro(model, device="cpu", compile=False),
             most=max_frames,
             shots=shots,
             depolarising=depolarising,

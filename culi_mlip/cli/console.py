@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bars
 from rich.table import Table
 
-from culi_mlip.progress import Progress, Step
+from culi_mlip.progress import Step, bars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,34 +29,9 @@ out = Console(**_PLAIN)
 err = Console(stderr=True, **_PLAIN)
 
 
-@contextmanager
-def steps() -> Iterator[Step]:
-    """Give a function that starts a progress bar by name and returns what advances it.
-
-    Where standard error is no terminal, a line a step every 15 seconds replaces the bars.
-    """
-    if not err.is_terminal:
-        yield _log_step
-        return
-    columns = (
-        TextColumn("    {task.description:<26}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=err) as bars:
-
-        def step(name: str) -> Progress:
-            task = bars.add_task(name, total=None)
-
-            def advance(done: int, total: int) -> None:
-                bars.update(task, completed=done, total=total)
-
-            return advance
-
-        yield step
+def steps() -> AbstractContextManager[Step]:
+    """Give a function that starts a progress bar by name; see `culi_mlip.progress.bars`."""
+    return bars(err)
 
 
 def say(text: str) -> None:
@@ -104,18 +70,3 @@ def compare_with_paper(circuit: Circuit, title: str, rows: Sequence[Sequence[str
 
     columns = 3 if circuit == Circuit() else 2
     table([title, "ours", "paper"][:columns], [row[:columns] for row in rows])
-
-
-def _log_step(name: str) -> Progress:
-    started = last = time.monotonic()
-    reported = 0
-
-    def advance(done: int, total: int) -> None:
-        nonlocal last, reported
-        now = time.monotonic()
-        if done > reported and (now - last >= 15 or done == total):
-            last, reported = now, done
-            left = (now - started) * (total - done) / done
-            say(f"    {name}: {done}/{total}, {left:.0f} s left")
-
-    return advance

@@ -37,6 +37,7 @@ from culi_mlip.cli import options
 @options.seed("velocities and thermostat")
 @options.out("The run folder.", "md")
 @options.device
+@options.compilation
 def command(
     structure: Path | None,
     model: Path,
@@ -49,6 +50,7 @@ def command(
     seed: int,
     out: Path,
     device: str | None,
+    compilation: bool | None,
 ) -> None:
     """Run molecular dynamics of STRUCTURE (the last frame of any file that ASE reads).
 
@@ -60,6 +62,9 @@ def command(
     Velocities that are drawn at a minimum of the energy lose half of their temperature to it. A
     thermostat replaces that; start NVE from an NVT run's final.extxyz, or at twice the temperature.
 
+    A compiled model rounds in another way: give --compile or --no-compile where a run that goes on
+    is to be the unbroken one to the last bit.
+
     \b
     Example:
       culi-mlip md slab.xyz --model run/ --temperature 300 --time 2 --ensemble nvt --out md/
@@ -69,15 +74,18 @@ def command(
     from culi_mlip.dynamics import energy_drift, run_md
     from culi_mlip.files import read_frames
     from culi_mlip.models.files import model_digest
-    from culi_mlip.process import keep_freed_memory
     from culi_mlip.quickstart import half_monolayer
 
-    keep_freed_memory()
     atoms = read_frames(structure)[-1] if structure else half_monolayer()
     with console.steps() as step:
         result = run_md(
             atoms,
-            HybridAllegro(model, device=device),
+            HybridAllegro(
+                model,
+                device=device,
+                compile="auto" if compilation is None else compilation,
+                step=step,
+            ),
             temperature=temperature,
             initial_temperature=initial_temperature,
             time=time,

@@ -101,6 +101,13 @@ device = click.option(
     help="cpu, cuda or cuda:N.  [default: cuda if there is one]",
 )
 
+compilation = click.option(
+    "--compile/--no-compile",
+    "compilation",
+    default=None,
+    help="Compile the model.  [default: once the run has taken as long as that takes]",
+)
+
 _LABELS = {
     "energy": "Where frames have their energy (eV), such as REF_energy.",
     "forces": "Where they have their forces (eV/Å).",

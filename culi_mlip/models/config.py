@@ -80,6 +80,7 @@ def _data(
     used: Sequence[str],
 ) -> dict[str, Any]:
     loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": settings.batch_size}
+    cutoffs = _pair_cutoffs(settings, species)
     return {
         "_target_": "culi_mlip.models.continuation.FramesDataModule",
         "seed": settings.seed,
@@ -95,6 +96,7 @@ def _data(
             {
                 "_target_": "nequip.data.transforms.NeighborListTransform",
                 "r_max": settings.r_max,
+                **({"type_names": list(species), **cutoffs} if cutoffs else {}),
             },
         ],
         "train_dataloader": loader | {"shuffle": True},
@@ -105,6 +107,22 @@ def _data(
             "dataloader_kwargs": {"batch_size": 5},
         },
     }
+
+
+def _pair_cutoffs(settings: TrainSettings, species: Sequence[str]) -> dict[str, Any]:
+    """Cutoffs by centre and neighbour, as nequip names them; nothing where all are `r_max`."""
+    if not settings.pair_cutoffs:
+        return {}
+    cutoffs = {center: dict.fromkeys(species, settings.r_max) for center in species}
+    for pair, cutoff in settings.pair_cutoffs.items():
+        first, second = pair.split("-")
+        if not {first, second} <= cutoffs.keys():
+            raise RecipeError(
+                f"pair_cutoffs: '{pair}': the training frames hold {', '.join(species)}: name two "
+                "of these"
+            )
+        cutoffs[first][second] = cutoffs[second][first] = cutoff
+    return {"per_edge_type_cutoff": cutoffs}
 
 
 def _schedule(settings: TrainSettings, n_train: int) -> dict[str, Any] | None:
@@ -212,6 +230,7 @@ def _model(
         "compile_mode": "compile" if settings.compile else "eager",
         "type_names": list(species),
         "r_max": settings.r_max,
+        **_pair_cutoffs(settings, species),
         "l_max": settings.l_max,
         "parity": True,
         "radial_chemical_embed": {

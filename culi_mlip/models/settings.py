@@ -86,6 +86,9 @@ class TrainSettings(Configuration):
         GPUs (on the CPU: processes) that train together, each on `batch_size` frames a step.
     r_max
         Cutoff in Å.
+    pair_cutoffs
+        Shorter cutoffs in Å of some pairs of elements, such as ``{"Cu-Cu": 4.0}``, whichever of
+        the two is the centre.
     polynomial_cutoff_p
         Exponent P of the polynomial envelope, at least 2.
     l_max
@@ -116,6 +119,7 @@ class TrainSettings(Configuration):
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     devices: int = Field(1, ge=1)
     r_max: float = Field(5.0, ge=1, le=20)
+    pair_cutoffs: dict[str, Annotated[float, Field(ge=1)]] = {}
     polynomial_cutoff_p: float = Field(6.0, ge=2, le=100)
     l_max: int = Field(1, ge=1, le=4)
     num_layers: int = Field(2, ge=1, le=16)
@@ -135,6 +139,17 @@ class TrainSettings(Configuration):
     @classmethod
     def _take_former_names(cls, values: Any) -> Any:
         return with_circuit(values) if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def _check_pair_cutoffs(self) -> TrainSettings:
+        for pair, cutoff in self.pair_cutoffs.items():
+            if len(pair.split("-")) != 2:
+                raise ValueError(f"pair_cutoffs: '{pair}': give a pair of elements such as Cu-Cu")
+            if cutoff > self.r_max:
+                raise ValueError(
+                    f"pair_cutoffs: {cutoff} Å of {pair} is more than r_max, {self.r_max} Å"
+                )
+        return self
 
     @field_validator("circuit", mode="before")
     @classmethod

@@ -7,10 +7,7 @@
 from __future__ import annotations
 
 import contextlib
-import platform
-import re
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,12 +16,14 @@ from typing import Any
 import torch
 
 from culi_mlip.calculator import HybridAllegro
+from culi_mlip.calculator.compiled import compile_model
 from culi_mlip.datasets.frames import training_frames
-from culi_mlip.devices import check_device
+from culi_mlip.devices import check_device, hardware
 from culi_mlip.dynamics import energy_drift, run_md
-from culi_mlip.errors import CuliError, ModelError
-from culi_mlip.files import file_lock, write_text
+from culi_mlip.errors import CuliError
+from culi_mlip.files import file_lock
 from culi_mlip.models.evaluation import evaluate
+from culi_mlip.models.files import model_file
 from culi_mlip.models.training import learning_curve, train
 from culi_mlip.process import keep_freed_memory
 from culi_mlip.tuning.records import TrialJob, TrialResult
@@ -66,7 +65,7 @@ def _run(folder: Path, job: TrialJob) -> TrialResult:
         train(data, run, job.settings, progress=watch)
     seconds = time.monotonic() - started
     device = check_device(job.device)
-    calculator = HybridAllegro(run, device=device)
+    calculator = HybridAllegro(run, device=device, compile=False)
     errors = evaluate(training_frames(data / "val.extxyz"), calculator).errors[-1]
     test = training_frames(data / "test.extxyz")
     with_drift = job.max_drift is not None
@@ -89,48 +88,13 @@ def _run(folder: Path, job: TrialJob) -> TrialResult:
     )
 
 
-def compiled(run: Path, device: str | None) -> Path:
-    """Compile a run folder's model by ``nequip-compile`` for ASE, once.
-
-    Raises
-    ------
-    ModelError
-        If nequip failed.
-    """
-    device = check_device(device).partition(":")[0]
-    target = run / f"compiled-{device}.nequip.pt2"
-    if not target.exists():
-        command = [
-            *(sys.executable, "-m", "nequip.scripts.compile", "checkpoints/best.ckpt"),
-            *("unfinished.nequip.pt2", "--mode", "aotinductor", "--target", "ase"),
-            *("--device", device),
-        ]
-        done = subprocess.run(  # noqa: S603 (our own interpreter, fixed arguments)
-            command, cwd=run, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            log = run / "nequip-compile.log"
-            write_text(log, done.stdout + done.stderr)
-            raise ModelError(f"nequip-compile failed ({_reason(done.stderr)[:200]}): see {log}")
-        (run / "unfinished.nequip.pt2").replace(target)
-    return target
-
-
-def _reason(printed: str) -> str:
-    """The line of a traceback that names the error, also where warnings follow; or the last one."""
-    lines = printed.strip().splitlines() or ["it printed nothing"]
-    return ([line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)] or lines)[-1]
-
-
-def hardware(device: str | None) -> str:
-    """Return the name of the processor or GPU that evaluates."""
-    if check_device(device) != "cpu":
-        return str(torch.cuda.get_device_name(check_device(device)))
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(": ")[1] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+def compiled(run: Path, device: str) -> Path:
+    """Compile a run folder's model into the folder, once."""
+    device = device.partition(":")[0]
+    out = run / f"compiled-{device}.nequip.pt2"
+    if not out.exists():
+        compile_model(model_file(run), device, out=out)
+    return out
 
 
 def _drift(folder: Path, atoms: Any, calculator: HybridAllegro) -> float:

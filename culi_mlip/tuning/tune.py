@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from culi_mlip.calculator import HybridAllegro
 from culi_mlip.datasets.frames import LabelKeys, labels_of, plain_copy, training_frames
 from culi_mlip.datasets.split import PARTS
-from culi_mlip.devices import check_device
+from culi_mlip.devices import check_device, hardware
 from culi_mlip.errors import CuliError, DatasetError
 from culi_mlip.files import file_digest, read_json, write_json
 from culi_mlip.models.settings import TrainSettings
@@ -29,7 +29,7 @@ from culi_mlip.tuning import study as slots
 from culi_mlip.tuning.recipe import Measurement, point_of, ranges_of
 from culi_mlip.tuning.records import FrontTime, StudyInputs, StudyRecord, TrialJob
 from culi_mlip.tuning.timing import inference_times, on_cores
-from culi_mlip.tuning.trial import compiled, hardware
+from culi_mlip.tuning.trial import compiled
 from culi_mlip.tuning.worker import Work, places_of, trial_folder
 
 OWN_STORAGE = "study.db"
@@ -102,7 +102,7 @@ def tune(
     workers
         Trials at once in this process.
     storage
-        Of Optuna; by default ``study.db`` in `out`.
+        Of Optuna; by default that of the study in `out`, or ``study.db`` there.
     name
         Of the study; by default the variant's.
     seed
@@ -153,7 +153,8 @@ def tune(
             seed=seed,
             measurement=measurement,
         )
-        opened = slots.open_storage(storage or folder / OWN_STORAGE)
+        used = slots.storage_of(storage) if storage else _recorded_storage(folder)
+        opened = slots.open_storage(used)
         name = name or settings.variant
         space = slots.as_named_in(opened, name, space, settings.variant)
         study = slots.open_study(
@@ -165,7 +166,8 @@ def tune(
             inputs,
             point_of(settings, space),
         )
-        kept = str(slots.storage_of(storage)) if storage else None  # its own moves with the folder
+        is_own = used == folder / OWN_STORAGE  # it moves with the folder
+        kept = None if is_own else str(used)
         record = StudyRecord(storage=kept, name=study.study_name, trials=trials)
         record.write(folder / "study.json")
         work = Work(
@@ -188,9 +190,7 @@ def load_tuning(out: str | os.PathLike[str]) -> Tuning:
         If the folder holds none, or its storage cannot be reached.
     """
     record = StudyRecord.read(Path(out) / "study.json")
-    kept = record.storage or Path(out) / OWN_STORAGE
-    is_address = isinstance(kept, str) and "://" in kept
-    storage = slots.open_storage(kept if is_address else Path(kept), must_exist=True)
+    storage = slots.open_storage(_recorded_storage(Path(out)), must_exist=True)
     try:
         study = optuna.load_study(study_name=record.name, storage=storage)
     except KeyError as error:
@@ -198,6 +198,15 @@ def load_tuning(out: str | os.PathLike[str]) -> Tuning:
             f"the storage of {out} has no study '{record.name}': run culi-mlip optimize first"
         ) from error
     return Tuning(Path(out), study, record.trials, slots.results(study, record.trials))
+
+
+def _recorded_storage(folder: Path) -> str | Path:
+    """The storage that a folder's study is in, by default a file in the folder."""
+    place = folder / "study.json"
+    kept = StudyRecord.read(place).storage if place.exists() else None
+    if kept is None:
+        return folder / OWN_STORAGE
+    return kept if "://" in kept else Path(kept)
 
 
 def retime(
@@ -234,7 +243,11 @@ def retime(
     test = training_frames(Path(job.data) / "test.extxyz")
     with places_of(1, measurement) as (place,), on_cores(place.cores, measurement.threads):
         models = [
-            HybridAllegro(compiled(run, place.device) if measurement.compile else run, place.device)
+            HybridAllegro(
+                compiled(run, place.device) if measurement.compile else run,
+                place.device,
+                compile=False,
+            )
             for run in runs.values()
         ]
         times = inference_times(models, test, repeats=repeats, progress=progress)

@@ -6,9 +6,10 @@ import json
 import click
 import numpy as np
 import pytest
+import rich.progress
 from matplotlib.figure import Figure
 
-from culi_mlip import cli
+from culi_mlip import cli, progress
 from culi_mlip.cli import console
 from culi_mlip.errors import CuliError
 from culi_mlip.quantum import Circuit
@@ -44,16 +45,16 @@ def test_brackets_and_colons_in_what_happens(monkeypatch):
 
 def test_a_log_has_a_line_every_15_seconds_and_at_the_end_with_the_time_left(monkeypatch):
     """2 of 10 in 20 s: 80 s are left; nothing is said twice, nor more often."""
-    said, clock = [], [100.0]
-    monkeypatch.setattr(console, "say", said.append)
+    printed, clock = io.StringIO(), [100.0]
+    monkeypatch.setattr(console.err, "_file", printed)
     monkeypatch.setattr(console.err, "_force_terminal", False)
-    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     with console.steps() as step:
         advance = step("Labels")
         for seconds, done in ((14, 1), (20, 2), (34, 3), (36, 4), (60, 4), (61, 10), (80, 10)):
             clock[0] = 100.0 + seconds
             advance(done, 10)
-    assert [line.strip() for line in said] == [
+    assert [line.strip() for line in printed.getvalue().splitlines()] == [
         "Labels: 2/10, 80 s left",
         "Labels: 4/10, 54 s left",
         "Labels: 10/10, 0 s left",
@@ -64,13 +65,13 @@ def test_bars_are_as_long_as_what_is_done(monkeypatch):
     bars = []
     monkeypatch.setattr(console.err, "_force_terminal", True)
     monkeypatch.setattr(console.err, "_file", io.StringIO())
-    add_task = console.Bars.add_task
+    add_task = rich.progress.Progress.add_task
 
     def record(self, *arguments, **options):
         bars.append(self)
         return add_task(self, *arguments, **options)
 
-    monkeypatch.setattr(console.Bars, "add_task", record)
+    monkeypatch.setattr(rich.progress.Progress, "add_task", record)
     with console.steps() as step:
         first, second = step("one"), step("two")
         first(1, 7)

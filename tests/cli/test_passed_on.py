@@ -163,11 +163,14 @@ def test_every_option_of_md_reaches_it_and_the_second_half_is_told(run, record, 
         "timestep": 1.5, "stride": 7, "seed": 4, "out": "there",
     }  # fmt: skip
     options = [w for k, v in given.items() for w in (f"--{k.replace('_', '-')}", v)]
-    output = run("md", "cell.xyz", "--model", "model", "--device", "cpu", *options)
+    output = run(*("md", "cell.xyz", "--model", "model", "--device", "cpu", "--compile"), *options)
     (((atoms, calculator), passed),) = calls
     assert passed == given | {"out": Path("there"), "model": "d1"}
     assert calculator == "a calculator"
-    assert models == [((Path("model"),), {"device": "cpu"})]
+    (((path,), of_model),) = models
+    assert path == Path("model")
+    assert of_model.pop("step")("Compiling")(1, 2) is None
+    assert of_model == {"device": "cpu", "compile": True}
     assert digests == [((Path("model"),), {})]
     assert str(atoms.symbols) == "Cu4", "the last frame"
     assert "Mean temperature of the second half 440 K" in output
@@ -311,7 +314,7 @@ def test_every_option_of_noise_reaches_it_and_laws_are_fitted_to_their_part(
     options += ["--max-frames", 9, "--repeats", 2, "--seed", 5, "--out", "there"]
     output = run("circuit", "noise", "model", "some.xyz", *options, *KEYS)
     assert labelled == [((Path("some.xyz"), LabelKeys("e", "f", "s")), {})]
-    assert models == [((Path("model"),), {"device": "cpu"})]
+    assert models == [((Path("model"),), {"device": "cpu", "compile": False})]
     (((chosen, calculator), passed),) = measured
     assert (len(chosen), calculator) == (3, "a calculator")
     assert passed == {

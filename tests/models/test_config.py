@@ -163,7 +163,7 @@ UNUSUAL = {
     "readout_width": 20, "readout_features": 7,
     "circuit": Circuit(3, 5, 2, "Y", "Z", "all", "CZ", "X"),
     "output_mlp_width": 12, "further_mlp_widths": (10, 14), "seed": 9, "model_dtype": "float64",
-    "compile": True,
+    "compile": True, "pair_cutoffs": {"Li-Cu": 4.5, "Cu-Cu": 3.5},
 }  # fmt: skip
 """Each at another value than the default, and no two alike that could be taken for each other."""
 
@@ -189,7 +189,9 @@ def test_settings_reach_the_hybrids_model():
     }  # fmt: skip
     func = model.model.func
     assert {p.dtype for p in model.parameters()} == {torch.float64}
-    assert float(func.edge_norm._rmax_recip) == pytest.approx(1 / 5.5)
+    cutoffs = [3.5, 4.5, 4.5, 5.5]  # Cu-Cu, Cu-Li, Li-Cu, Li-Li
+    assert (1 / func.edge_norm._rmax_recip).tolist() == pytest.approx(cutoffs)
+    assert model.metadata["per_edge_type_cutoff"] == "3.5 4.5 4.5 5.5"
     assert func.radial_chemical_embed.bessel_encode.bessel_weights.shape[-1] == 8
     assert func.radial_chemical_embed.bessel_encode.cutoff.p == 7.0
     assert func.scalar_embed_mlp.mlp_module.mlp[0].weight.shape == (24, 24)
@@ -237,6 +239,9 @@ def test_settings_reach_the_data_and_the_trainer():
     mapper, neighbours = (instantiate(transform) for transform in data["transforms"])
     assert list(mapper.model_type_names) == ["Cu", "Li"]
     assert neighbours.r_max == 5.5
+    row = {"Cu": 4.5, "Li": 5.5}
+    assert neighbours.per_edge_type_cutoff == {"Cu": {"Cu": 3.5, "Li": 4.5}, "Li": row}
+    assert list(neighbours.type_names) == ["Cu", "Li"]
     assert data["stats_manager"]["type_names"] == ["Cu", "Li"]
     assert data["stats_manager"]["_target_"] == "nequip.data.CommonDataStatisticsManager"
     assert "stress" in data["exclude_keys"]
@@ -270,3 +275,8 @@ def test_a_one_cycle_rate_rises_for_a_tenth_and_falls_to_nearly_nothing():
     assert max(rates) == rates[9] == pytest.approx(0.02)
     assert rates[-1] == pytest.approx(1e-5)
     assert optimizer.param_groups[0]["betas"] == (0.9, 0.95), "the momentum stays"
+
+
+def test_pair_cutoffs_are_of_elements_in_the_training_frames():
+    with pytest.raises(RecipeError, match="'Cu-Ag': the training frames hold Cu, Li"):
+        configuration(pair_cutoffs={"Cu-Ag": 4.0})

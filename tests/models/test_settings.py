@@ -28,6 +28,7 @@ IMPOSSIBLE = [
     ("learning_rate", 0), ("learning_rate", -0.1), ("learning_rate", 1e30),
     ("learning_rate", float("nan")), ("learning_rate", float("inf")),
     ("r_max", 0), ("r_max", -5), ("r_max", 0.1), ("r_max", 500), ("r_max", float("nan")),
+    ("pair_cutoffs", {"Cu-Cu": 5.5}), ("pair_cutoffs", {"Cu": 4}), ("pair_cutoffs", {"Cu-Li": 0}),
     ("polynomial_cutoff_p", 1.5), ("polynomial_cutoff_p", 1e9),
     ("seed", -1), ("seed", 2**40), ("model_dtype", "float16"), ("variant", "gnn"),
     ("loss", {"energy": 0, "forces": 0, "stress": 0}), ("loss", {"forces": -1}),
@@ -69,9 +70,10 @@ def test_defaults_are_the_documented_ones():
     }  # fmt: skip
     assert TrainSettings().model_dump() == {
         "variant": "qdi", "epochs": 100, "batch_size": 4, "learning_rate": 0.01,
-        "schedule": "one-cycle", "devices": 1, "r_max": 5, "polynomial_cutoff_p": 6, "l_max": 1,
-        "num_layers": 2, "num_scalar_features": 32, "num_tensor_features": 8, "readout_width": 32,
-        "readout_features": 16, "further_mlp_widths": (16, 16), "circuit": circuit,
+        "schedule": "one-cycle", "devices": 1, "r_max": 5, "pair_cutoffs": {},
+        "polynomial_cutoff_p": 6, "l_max": 1, "num_layers": 2, "num_scalar_features": 32,
+        "num_tensor_features": 8, "readout_width": 32, "readout_features": 16,
+        "further_mlp_widths": (16, 16), "circuit": circuit,
         "output_mlp_width": 16, "loss": loss, "seed": 0, "model_dtype": "float32", "compile": False,
     }  # fmt: skip
     told = {}

@@ -1,0 +1,202 @@
+"""The neighbour list of a calculator: built with a skin, filtered to the cutoff at each step."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from ase.geometry import complete_cell
+from matscipy.neighbours import neighbour_list
+from numpy.typing import NDArray
+from torch import Tensor
+
+MARGIN = 2e-5
+"""In Å: single precision tells what is within the cutoff, but for pairs as close to it as this."""
+
+
+class Pairs(NamedTuple):
+    """Pairs of atoms within the cutoff, each in both directions, ordered by atoms and images.
+
+    They depend on positions and cell alone, not on when the list was built.
+
+    Attributes
+    ----------
+    edge_index
+        Centre and neighbour of each pair, shape (2, pairs).
+    shifts
+        How many cells the neighbour's image is away, shape (pairs, 3).
+    """
+
+    edge_index: Tensor
+    shifts: Tensor
+
+
+class NeighborList:
+    """Pairs within a cutoff, from a list with a skin that is built anew only when it must be.
+
+    The list holds all pairs up to the cutoff and the skin. When the cell goes from h₀ to h (rows
+    are its vectors), F = h₀⁻¹h, and atom i from x₀ to x₀F + uᵢ, a pair that was farther apart than
+    cutoff + skin is still outside the cutoff if
+
+        σ(F) · (cutoff + skin) - 2 max|uᵢ| ≥ cutoff
+
+    with σ the smallest singular value of F, at most 1. While that holds, the list is complete. In
+    an unchanged cell this is the rule that no atom has moved by more than half of the skin; a
+    translation of all atoms does not count.
+
+    Parameters
+    ----------
+    cutoffs
+        Largest distance in Å of a pair by the types of centre and neighbour, shape (types, types).
+    skin
+        In Å; 0 builds the list at each call.
+    device
+        Where the pairs are wanted. On a GPU the list stays there between calls, and is built there
+        if nvalchemi-toolkit-ops is installed.
+
+    Attributes
+    ----------
+    builds
+        How many times the list was built.
+    """
+
+    def __init__(
+        self, cutoffs: NDArray[np.float64], skin: float = 1.0, device: str = "cpu"
+    ) -> None:
+        self.cutoff, self.skin, self.device = float(cutoffs.max()), skin, device
+        self._cutoffs = torch.as_tensor(cutoffs, dtype=torch.float64, device=device)
+        self._pbc: NDArray[np.bool_] | None = None
+        self.builds = 0
+
+    def pairs(
+        self, positions: Tensor, cell: NDArray[np.float64], pbc: NDArray[np.bool_], types: Tensor
+    ) -> Pairs:
+        """Return the pairs within the cutoff.
+
+        Parameters
+        ----------
+        positions
+            In Å, shape (atoms, 3), on the list's device.
+        cell
+            Its vectors in Å as rows; a vector along which there is no period may be zero.
+        pbc
+            Whether each cell vector is a period.
+        types
+            Type of each atom, on the list's device.
+        """
+        if not self._is_of(pbc, types):
+            self._build(positions, cell, pbc, types)
+        elif not np.array_equal(cell, self._cell):
+            self._place(positions, cell)
+        moved = _without_drift(positions - self._placed_at)
+        if not self._is_complete(moved):
+            self._build(positions, cell, pbc, types)
+            moved = torch.zeros_like(positions)
+        along = moved.T.float()
+        centers, neighbors = self._edge_index
+        vectors = along.index_select(1, neighbors).sub_(along.index_select(1, centers))
+        distances2 = vectors.add_(self._vectors).square_().sum(0)
+        inside = distances2 <= self._most2
+        close = (inside & (distances2 > self._least2)).nonzero().squeeze(1)
+        if len(close):
+            inside[close] = self._are_within_cutoff(close, positions)
+        inside = inside.nonzero().squeeze(1)
+        return Pairs(self._edge_index.index_select(1, inside), self._shifts.index_select(0, inside))
+
+    def _is_of(self, pbc: NDArray[np.bool_], types: Tensor) -> bool:
+        """Whether there is a list, of the same atoms and periods."""
+        return (
+            self._pbc is not None
+            and self.skin > 0
+            and np.array_equal(pbc, self._pbc)
+            and (types is self._types or torch.equal(types, self._types))
+        )
+
+    def _is_complete(self, moved: Tensor) -> bool:
+        """Whether the list holds all pairs within the cutoff, for atoms that moved since `_place`.
+
+        The deformation and displacements up to then are known from then.
+        """
+        stretch, moved_before = self._since_built
+        if moved_before is not None:
+            moved = _without_drift(moved + moved_before)
+        farthest = moved.square().sum(1).max().sqrt().item()
+        return bool(stretch * (self.cutoff + self.skin) - 2 * farthest >= self.cutoff)
+
+    def _are_within_cutoff(self, of_list: Tensor, positions: Tensor) -> Tensor:
+        """Whether some pairs of the list are within the cutoff, in double precision."""
+        centers, neighbors = self._edge_index[:, of_list]
+        cell = torch.as_tensor(self._cell, dtype=torch.float64, device=self.device)
+        vectors = positions[neighbors] - positions[centers] + self._shifts[of_list] @ cell
+        return vectors.square().sum(1) <= self._cutoff_of[of_list].square()
+
+    def _build(
+        self, positions: Tensor, cell: NDArray[np.float64], pbc: NDArray[np.bool_], types: Tensor
+    ) -> None:
+        if self.device != "cpu" and importlib.util.find_spec("nvalchemiops"):
+            edge_index, shifts = self._built_on_gpu(positions, cell, pbc)
+        else:
+            centers, neighbors, images = neighbour_list(
+                "ijS",
+                positions=positions.cpu().numpy(),
+                cell=complete_cell(cell),
+                pbc=pbc,
+                cutoff=self.cutoff + self.skin,
+            )
+            edge_index = torch.as_tensor(np.stack([centers, neighbors]), dtype=torch.int64)
+            shifts = torch.as_tensor(images, dtype=torch.float64)
+        order = _order(edge_index, shifts, len(positions))
+        self._edge_index = edge_index[:, order].to(self.device)
+        self._shifts = shifts[order].to(self.device)
+        self._cutoff_of = self._cutoffs[tuple(types[self._edge_index])]
+        self._least2 = (self._cutoff_of - MARGIN).square().float()
+        self._most2 = (self._cutoff_of + MARGIN).square().float()
+        self._built_at, self._built_cell = positions.clone(), cell.copy()
+        self._types, self._pbc = types, pbc.copy()
+        self._place(positions, cell)
+        self.builds += 1
+
+    def _built_on_gpu(
+        self, positions: Tensor, cell: NDArray[np.float64], pbc: NDArray[np.bool_]
+    ) -> tuple[Tensor, Tensor]:
+        from nequip.data import AtomicDataDict
+        from nequip.data._nl import alchemiops_batch_cell_list
+
+        data = {
+            AtomicDataDict.POSITIONS_KEY: positions,
+            AtomicDataDict.CELL_KEY: torch.as_tensor(
+                complete_cell(cell), dtype=torch.float64, device=self.device
+            ).unsqueeze(0),
+            AtomicDataDict.PBC_KEY: torch.as_tensor(pbc, device=self.device).unsqueeze(0),
+        }
+        data = alchemiops_batch_cell_list(data, self.cutoff + self.skin)
+        return data[AtomicDataDict.EDGE_INDEX_KEY], data[AtomicDataDict.EDGE_CELL_SHIFT_KEY]
+
+    def _place(self, positions: Tensor, cell: NDArray[np.float64]) -> None:
+        """Compute the vectors of the pairs; until the cell changes, displacements are added."""
+        self._cell, self._placed_at = cell.copy(), positions.clone()
+        self._since_built: tuple[float, Tensor | None] = 1.0, None
+        if not np.array_equal(cell, self._built_cell):
+            deformation = np.linalg.solve(complete_cell(self._built_cell), complete_cell(cell))
+            stretch = min(1.0, float(np.linalg.svd(deformation, compute_uv=False)[-1]))
+            deformed = self._built_at @ torch.as_tensor(deformation, device=self.device)
+            self._since_built = stretch, positions - deformed
+        centers, neighbors = positions[self._edge_index]
+        vectors = torch.as_tensor(cell, dtype=torch.float64, device=self.device)
+        self._vectors = (neighbors - centers + self._shifts @ vectors).T.float().contiguous()
+
+
+def _order(edge_index: Tensor, shifts: Tensor, n_atoms: int) -> Tensor:
+    """The order of pairs by centre, neighbour and image."""
+    images = shifts.long()
+    width = 2 * int(images.abs().max()) + 1 if len(images) else 1
+    key = edge_index[0] * n_atoms + edge_index[1]
+    for column in images.T:
+        key = key * width + column
+    return key.argsort()
+
+
+def _without_drift(displacements: Tensor) -> Tensor:
+    return displacements - displacements.mean(0)

