@@ -2,17 +2,14 @@
 
     python benchmarks/hybrid.py            # 1,000 atoms of a copper slab with lithium, float32
 
-Both are trained for one epoch on a handful of frames (their weights do not matter here), compiled
-by ``nequip-compile`` for ASE, and then timed in turns: force calls on one thread, eager and
-AOTInductor, and training steps. The median of the turns' ratios counts.
+Both are trained for one epoch on a handful of frames (their weights do not matter here), compiled,
+and then timed in turns: force calls of HybridAllegro on one thread, eager and compiled, and force
+calls and training steps with nequip-allegro's own layers. The median of the turns' ratios counts.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,8 +22,11 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from nequip.data import AtomicDataDict, from_ase
 from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+from nequip.model.saved_models.load_utils import load_saved_model
+from nequip.utils.global_state import set_global_state
 
 from culi_mlip.calculator import HybridAllegro
+from culi_mlip.models.files import model_file
 from culi_mlip.models.settings import TrainSettings
 from culi_mlip.models.training import train
 from culi_mlip.process import keep_freed_memory
@@ -97,6 +97,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()  # as `culi-mlip md` and `culi-mlip train` do
+    set_global_state()
     atoms = big_slab()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -106,15 +107,15 @@ def main() -> None:
             settings = TrainSettings(variant=variant, epochs=1, r_max=R_MAX)
             train(folder / "data", folder / variant, settings)
         print(f"{len(atoms)} atoms; s{'Allegro':>31}{'+QDI':>10}{'ratio':>8}")
-        eager = {v: HybridAllegro(folder / v) for v in VARIANTS}
+        nequips = {v: load_saved_model(str(model_file(folder / v))) for v in VARIANTS}
+        report("force call, nequip's", paired(warm(_forces(nequips, atoms)), arguments.turns))
+        report("training step, nequip's", paired(warm(_steps(nequips, atoms)), arguments.turns))
+        eager = {v: HybridAllegro(folder / v, compile=False) for v in VARIANTS}
         report("force call, eager", paired(warm(_calls(eager, atoms)), arguments.turns))
-        report("training step", paired(warm(_steps(eager, atoms)), arguments.turns))
         if arguments.no_compile:
             return
-        compiled = {v: folder / f"{v}.nequip.pt2" for v in VARIANTS}
-        report("nequip-compile", paired(_compilations(folder, compiled), 2))
-        loaded = {v: HybridAllegro(compiled[v]) for v in VARIANTS}
-        report("force call, AOTInductor", paired(warm(_calls(loaded, atoms)), arguments.turns))
+        compiled = {v: HybridAllegro(folder / v, compile=True) for v in VARIANTS}
+        report("force call, compiled", paired(warm(_calls(compiled, atoms)), arguments.turns))
 
 
 def _calls(calculators: dict[str, HybridAllegro], atoms: Atoms) -> dict[str, Callable[[], None]]:
@@ -125,42 +126,33 @@ def _calls(calculators: dict[str, HybridAllegro], atoms: Atoms) -> dict[str, Cal
     return {name: lambda c=c: call(c) for name, c in calculators.items()}
 
 
-def _steps(calculators: dict[str, HybridAllegro], atoms: Atoms) -> dict[str, Callable[[], None]]:
-    """Forward, loss of forces, backward to all weights."""
+def _graph(atoms: Atoms) -> dict[str, torch.Tensor]:
+    """The structure as nequip's models take it."""
     data = from_ase(atoms)
     for transform in (
         ChemicalSpeciesToAtomTypeMapper(model_type_names=["Cu", "Li"]),
         NeighborListTransform(r_max=R_MAX),
     ):
         data = transform(data)
+    return data
+
+
+def _forces(models: dict[str, torch.nn.Module], atoms: Atoms) -> dict[str, Callable[[], None]]:
+    data = _graph(atoms)
+    return {name: lambda m=model: m.eval()(dict(data)) for name, model in models.items()}
+
+
+def _steps(models: dict[str, torch.nn.Module], atoms: Atoms) -> dict[str, Callable[[], None]]:
+    """Forward, loss of forces, backward to all weights."""
+    data = _graph(atoms)
 
     def step(model: torch.nn.Module) -> None:
-        out = model(dict(data))
+        out = model.train()(dict(data))
         loss = out[AtomicDataDict.FORCE_KEY].square().mean()
         loss.backward()
         model.zero_grad()
 
-    models = {name: calculator.model.train() for name, calculator in calculators.items()}
     return {name: lambda m=model: step(m) for name, model in models.items()}
-
-
-def _compilations(folder: Path, targets: dict[str, Path]) -> dict[str, Callable[[], None]]:
-    def compile_(variant: str) -> None:
-        with tempfile.TemporaryDirectory() as empty_cache:
-            subprocess.run(
-                [
-                    str(Path(sys.executable).with_name("nequip-compile")),
-                    "checkpoints/best.ckpt",
-                    str(targets[variant]),
-                    *("--mode", "aotinductor", "--device", "cpu", "--target", "ase"),
-                ],
-                cwd=folder / variant,
-                env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": empty_cache},
-                check=True,
-                capture_output=True,
-            )
-
-    return {variant: lambda v=variant: compile_(v) for variant in targets}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
+from matscipy.neighbours import neighbour_list
 from nequip.data import AtomicDataDict
 from numpy.typing import NDArray
 
@@ -27,6 +28,9 @@ from culi_mlip.files import check_finite
 from culi_mlip.models.files import model_digest, model_file, model_metadata
 from culi_mlip.process import keep_freed_memory
 from culi_mlip.progress import Step
+
+OVERLAP = 0.1
+"""Atoms that are closer, in Å, are a mistake."""
 
 ModelPath = str | os.PathLike[str]
 
@@ -189,7 +193,7 @@ class HybridAllegro(Calculator):
         Raises
         ------
         ModelError
-            If there are no atoms, or of other species than the model's.
+            If there are no atoms, or of other species than the model's, or two at one place.
         StructureError
             If positions or cell are not finite.
         """
@@ -200,6 +204,8 @@ class HybridAllegro(Calculator):
         types = self._potentials[0].types(atoms)
         positions = torch.as_tensor(atoms.positions, dtype=torch.float64).to(self.device)
         pairs = self._neighbors.pairs(positions, atoms.cell.array, atoms.pbc, types)
+        if self._neighbors.closest < OVERLAP:
+            raise ModelError(_overlap(atoms))
         cell = torch.as_tensor(atoms.cell.array, dtype=torch.float64).to(self.device)
         return {
             AtomicDataDict.POSITIONS_KEY: positions,
@@ -277,6 +283,16 @@ def _results(found: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
     if np.isfinite(stress).all():  # a cell without volume has none
         results["stress"] = full_3x3_to_voigt_6_stress(stress)
     return results
+
+
+def _overlap(atoms: Atoms) -> str:
+    """Which atoms are at the same place."""
+    first, second, lengths = neighbour_list("ijd", atoms=atoms, cutoff=2 * OVERLAP)
+    k = lengths.argmin()
+    return (
+        f"{atoms.get_chemical_formula()}: atoms {first[k]} and {second[k]} are {lengths[k]:.3f} Å "
+        "apart: move one of them, or remove it"
+    )
 
 
 def _committee(members: list[dict[str, Any]]) -> dict[str, Any]:

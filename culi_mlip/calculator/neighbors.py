@@ -60,6 +60,8 @@ class NeighborList:
     ----------
     builds
         How many times the list was built.
+    closest
+        Smallest distance of a pair in the last call in Å, infinite without pairs.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class NeighborList:
         self.cutoff, self.skin, self.device = float(cutoffs.max()), skin, device
         self._cutoffs = torch.as_tensor(cutoffs, dtype=torch.float64, device=device)
         self._pbc: NDArray[np.bool_] | None = None
-        self.builds = 0
+        self.builds, self.closest = 0, np.inf
 
     def pairs(
         self, positions: Tensor, cell: NDArray[np.float64], pbc: NDArray[np.bool_], types: Tensor
@@ -98,6 +100,7 @@ class NeighborList:
         centers, neighbors = self._edge_index
         vectors = along.index_select(1, neighbors).sub_(along.index_select(1, centers))
         distances2 = vectors.add_(self._vectors).square_().sum(0)
+        self.closest = float(distances2.min()) ** 0.5 if len(distances2) else np.inf
         inside = distances2 <= self._most2
         close = (inside & (distances2 > self._least2)).nonzero().squeeze(1)
         if len(close):

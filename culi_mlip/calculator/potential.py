@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +56,7 @@ class Potential:
 
     def __init__(self, file: Path, device: str) -> None:
         self.file, self.device = file, device
+        _warn_of_strangers(file)
         self.is_compiled = is_compiled(file)
         load = _load_compiled if self.is_compiled else _load_saved
         with loading():
@@ -134,6 +136,16 @@ class Potential:
             ),
             AtomicDataDict.EDGE_CELL_SHIFT_KEY: torch.cat([shifts, shifts.new_zeros(2, 3)]),
         }
+
+
+def _warn_of_strangers(file: Path) -> None:
+    """Models run code when they are opened: say so of those that another user wrote."""
+    if hasattr(os, "getuid") and file.stat().st_uid not in (os.getuid(), 0):
+        warnings.warn(
+            f"{file} belongs to another user, and models run code when they are opened: open only "
+            "those of people whom you trust",
+            stacklevel=5,
+        )
 
 
 def _load_saved(file: Path, device: str) -> tuple[Any, dict[str, Any]]:

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
+import warnings
 
 import ase.io
 import numpy as np
@@ -280,6 +283,37 @@ def test_unknown_species_and_nan_positions_are_refused(trained):
     atoms.calc = calculator
     with pytest.raises(StructureError, match="NaN"):
         atoms.get_potential_energy()
+
+
+def test_overlapping_atoms_and_no_atoms_are_named(trained):
+    calculator = HybridAllegro(trained["qdi"], device="cpu")
+    atoms = crystal()
+    atoms.positions[5] = atoms.positions[2] + atoms.cell[0]
+    atoms.calc = calculator
+    with pytest.raises(ModelError, match="Cu8: atoms 2 and 5 are 0.000 Å apart"):
+        atoms.get_forces()
+    nothing = Atoms(cell=[3, 3, 3], pbc=True)
+    nothing.calc = calculator
+    with pytest.raises(ModelError, match="a structure without atoms has no energy"):
+        nothing.get_potential_energy()
+    atoms = crystal()
+    atoms.calc = calculator
+    assert np.isfinite(atoms.get_potential_energy())
+
+
+def test_a_model_of_another_user_is_opened_with_a_warning(trained, tmp_path, monkeypatch):
+    file = shutil.copy(trained["allegro"] / "checkpoints/best.ckpt", tmp_path / "theirs.ckpt")
+    with warnings.catch_warnings(record=True) as warned:
+        HybridAllegro(file, device="cpu")
+    assert not [w for w in warned if "another user" in str(w.message)]
+    monkeypatch.setattr(os, "getuid", lambda: file_owner + 1)
+    file_owner = os.stat(file).st_uid
+    if file_owner == 0:  # root's files are the system's
+        os.chown(file, 1234, -1)
+    with pytest.warns(
+        UserWarning, match="theirs.ckpt belongs to another user, and models run code"
+    ):
+        HybridAllegro(file, device="cpu")
 
 
 def test_what_is_not_a_model_is_refused(tmp_path):
