@@ -253,7 +253,8 @@ def _example(metadata: dict[str, str]) -> dict[str, torch.Tensor]:
     data = compute_neighborlist_(from_ase(atoms), r_max)
     n_types = int(metadata[graph_model.NUM_TYPES_KEY])
     data[AtomicDataDict.ATOM_TYPE_KEY] = torch.arange(len(atoms)) % n_types
-    return dict(data)
+    batch: dict[str, torch.Tensor] = AtomicDataDict.batched_from_list([data])
+    return batch  # of one frame; targets of single frames take it apart
 
 
 if __name__ == "__main__":

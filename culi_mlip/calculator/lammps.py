@@ -133,9 +133,7 @@ def drive_lammps(lammps: Any, calculator: HybridAllegro, fix: str = "culi") -> N
         cell = np.diag(lengths)
         cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
         types = lammps.numpy.extract_atom("type")[:n_atoms]
-        atoms = Atoms(
-            numbers[types], positions[:n_atoms] - np.array(low), cell=cell, pbc=list(periodic)
-        )
+        atoms = Atoms(numbers[types], positions[:n_atoms], cell=cell, pbc=list(periodic))
         atoms.calc = calculator
         forces[:n_atoms] = atoms.get_forces()
         lammps.fix_external_set_energy_global(fix, atoms.get_potential_energy())
