@@ -29,7 +29,7 @@ from culi_mlip.models.files import model_digest, model_file, model_metadata
 from culi_mlip.process import keep_freed_memory
 from culi_mlip.progress import Step
 
-OVERLAP = 0.1
+SAME_PLACE = 0.1
 """Atoms that are closer, in Å, are a mistake."""
 
 ModelPath = str | os.PathLike[str]
@@ -204,7 +204,7 @@ class HybridAllegro(Calculator):
         types = self._potentials[0].types(atoms)
         positions = torch.as_tensor(atoms.positions, dtype=torch.float64).to(self.device)
         pairs = self._neighbors.pairs(positions, atoms.cell.array, atoms.pbc, types)
-        if self._neighbors.closest < OVERLAP:
+        if self._neighbors.closest < SAME_PLACE:
             raise ModelError(_overlap(atoms))
         cell = torch.as_tensor(atoms.cell.array, dtype=torch.float64).to(self.device)
         return {
@@ -287,7 +287,7 @@ def _results(found: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
 
 def _overlap(atoms: Atoms) -> str:
     """Which atoms are at the same place."""
-    first, second, lengths = neighbour_list("ijd", atoms=atoms, cutoff=2 * OVERLAP)
+    first, second, lengths = neighbour_list("ijd", atoms=atoms, cutoff=2 * SAME_PLACE)
     k = lengths.argmin()
     return (
         f"{atoms.get_chemical_formula()}: atoms {first[k]} and {second[k]} are {lengths[k]:.3f} Å "
