@@ -74,14 +74,20 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def file_lock(path: str | os.PathLike[str], *, wait: bool = False) -> Iterator[None]:
     """Hold the lock of a file, which ends with the process however that ends.
 
-    The file is made where it is missing. On a file system without locks, a second file beside it
-    names the process that holds it, and is taken over on the same machine when that process is
-    gone.
+    On a file system without locks, a second file beside it names the process that holds it, and is
+    taken over on the same machine when that process is gone.
+
+    Parameters
+    ----------
+    path
+        The file, which is made where it is missing.
+    wait
+        Whether to wait for another process that holds the lock.
 
     Raises
     ------
     CuliError
-        If another process holds the lock and is not to be waited for.
+        If another process holds the lock.
     OutputError
         If the file cannot be written.
     """

@@ -40,8 +40,19 @@ class RunRecord(Record):
 def run_folder(path: str | os.PathLike[str], command: str, inputs: Record) -> Iterator[Path]:
     """Open a run folder: lock it, write ``run.yaml``, and close that with the outcome.
 
-    The folder, which is given, is made where it is missing; `inputs` are the fully resolved input
-    of the command.
+    Parameters
+    ----------
+    path
+        The folder; it is made where it is missing.
+    command
+        What is run in it.
+    inputs
+        The fully resolved input.
+
+    Yields
+    ------
+    Path
+        The folder.
 
     Raises
     ------

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -121,9 +121,13 @@ def compile_model(
 
 def expected_seconds(device: str) -> float:
     """Return how long a compilation for a device takes, by the last one in the cache."""
-    records = sorted(cache_folder("compiled").glob("*.json"), key=os.path.getmtime)
-    times = [r["seconds"] for r in map(read_json, records) if r["device"] == device]
-    return float(times[-1]) if times else EXPECTED_SECONDS
+    records = sorted(cache_folder("compiled").glob("*.json"), key=os.path.getmtime, reverse=True)
+    for place in records:
+        with suppress(CuliError, KeyError, TypeError, ValueError):  # a damaged record
+            record = read_json(place)
+            if record["device"] == device:
+                return float(record["seconds"])
+    return EXPECTED_SECONDS
 
 
 def _place(file: Path, device: str, target: Target, tf32: bool) -> Path:
@@ -233,7 +237,7 @@ def main(job: dict[str, Any]) -> None:
 
 
 def _cpu_options(model: torch.nn.Module) -> dict[str, Any]:
-    """Inductor's options that benchmarks/inference.py found to be faster."""
+    """Inductor's options that benchmarks/compiled.py finds to be faster."""
     widths = [m.n_channels for m in model.modules() if isinstance(m, UnrolledAllegro)]
     # Eight channels fill a vector of 256 bits, and half of one of 512.
     is_narrow = any(width % 16 for width in widths)

@@ -59,8 +59,8 @@ class HybridAllegro(Calculator):
         Of the neighbour list, in Å; see `culi_mlip.calculator.neighbors`. 0 builds the list at each
         step.
     keep_memory
-        On the CPU, let the process keep the memory that it freed, for calls that take a third less
-        time; see `culi_mlip.process.keep_freed_memory`.
+        On the CPU, let the process keep the memory that it freed: calls take 15 to 30 % less time
+        (200 to 4,000 atoms); see `culi_mlip.process.keep_freed_memory`.
     step
         Called with the name of a long step, gives what is called as it advances; by default a
         progress bar is drawn while the model is compiled.
@@ -142,10 +142,14 @@ class HybridAllegro(Calculator):
         self._worth = np.inf if self.is_compiled or compile is False else self._compilation()
 
     def _opened(self, file: Path) -> Potential:
+        place = cached(file, self.device) if self._compile else None
+        if place is not None and place != file:
+            try:
+                return Potential(place, self.device)
+            except ModelError:  # a disk that failed: what is in the cache can be made again
+                place.unlink()
         if self._compile is True:
             file = compile_model(file, self.device, step=self._step) or file
-        elif self._compile == "auto":
-            file = cached(file, self.device) or file
         return Potential(file, self.device)
 
     def _use(self, potentials: list[Potential]) -> None:

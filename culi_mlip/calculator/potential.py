@@ -81,7 +81,7 @@ class Potential:
         """
         if not np.array_equal(atoms.numbers, self._numbers):
             types = self._type_of[atoms.numbers]
-            if min(types) < 0:
+            if types.min() < 0:
                 unknown = sorted(set(atoms.symbols) - set(self.species))
                 raise ModelError(
                     f"{atoms.get_chemical_formula()} holds {', '.join(unknown)}, but the model "

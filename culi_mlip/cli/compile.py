@@ -48,10 +48,9 @@ def command(model: Path, target: str, tf32: bool, out: Path | None, device: str 
         raise ModelError(f"{file} is a compiled model: give the run folder or checkpoint it is of")
     place = compile_model(
         file,
-        check_device(device),
+        check_device(device).partition(":")[0],
         TARGETS[target],  # type: ignore[arg-type]  # click has checked it
         tf32=tf32,
         out=out,
-        step=None,
     )
     console.out.print(f"Compiled: {place}")

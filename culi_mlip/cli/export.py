@@ -36,5 +36,5 @@ def lammps(model: Path, structure: Path | None, out: Path, device: str | None) -
     from culi_mlip.quickstart import half_monolayer
 
     atoms = read_frames(structure)[-1] if structure else half_monolayer()
-    folder = export_lammps(model, out, atoms, check_device(device))
+    folder = export_lammps(model, out, atoms, check_device(device).partition(":")[0])
     console.out.print(f"Written: {folder}/in.lammps, structure.data, model.nequip.pt2")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
     from culi_mlip.dynamics.melt_quench import OwnDynamics
+    from culi_mlip.progress import Step
 
 
 @click.command("melt-quench")
@@ -72,8 +73,8 @@ def command(
         )
     else:
         atoms = read_frames(structure)[-1]
-    calculator, model = _calculator(engine, settings, out)
     with console.steps() as step:
+        calculator, model = _calculator(engine, settings, out, step)
         result = melt_quench(
             atoms,
             calculator,
@@ -111,7 +112,7 @@ def _lattice_constants(engine: str, settings: Path | None) -> tuple[float | None
 
 
 def _calculator(
-    engine: str, settings: Path | None, out: Path
+    engine: str, settings: Path | None, out: Path, step: Step
 ) -> tuple[Calculator | OwnDynamics, str]:
     """What drives the MD, of a reference engine or of a model, and what identifies it."""
     from culi_mlip.configuration import read_yaml
@@ -131,7 +132,5 @@ def _calculator(
         raise EngineError("--settings is for engines: a model has its own")
     from culi_mlip.calculator import HybridAllegro
     from culi_mlip.models.files import model_digest
-    from culi_mlip.process import keep_freed_memory
 
-    keep_freed_memory()
-    return HybridAllegro(engine), model_digest(engine)
+    return HybridAllegro(engine, step=step), model_digest(engine)

@@ -31,10 +31,18 @@ _FINER = {"parent": ", or split by trajectory", "trajectory": ", or split by fra
 
 @dataclass(frozen=True)
 class BuiltDataset:
-    """A dataset on disk."""
+    """A dataset on disk.
 
-    folder: Path  # holds ``store.db``, ``train|val|test.extxyz``, ``card.md`` and ``card.json``
-    card: Card  # content of ``card.json``
+    Attributes
+    ----------
+    folder
+        Holds ``store.db``, ``train|val|test.extxyz``, ``card.md`` and ``card.json``.
+    card
+        Content of ``card.json``.
+    """
+
+    folder: Path
+    card: Card
 
 
 class SplitRecord(Record):

@@ -91,7 +91,10 @@ def training_frames(path: str | os.PathLike[str], keys: LabelKeys | None = None)
 def labelled_frames(path: str | os.PathLike[str], keys: LabelKeys | None = None) -> list[Atoms]:
     """Read frames with the labels that they have, each in a calculator of its own.
 
-    Parameters are as in `training_frames`.
+    Parameters
+    ----------
+    path, keys
+        As in `training_frames`.
 
     Raises
     ------
@@ -113,6 +116,15 @@ def labelled_frames(path: str | os.PathLike[str], keys: LabelKeys | None = None)
 
 def with_labels(atoms: Atoms, keys: LabelKeys, name: str = "frame") -> Atoms:
     """Return a frame whose labels are where ASE looks, taken from where a file has them.
+
+    Parameters
+    ----------
+    atoms
+        A frame as read.
+    keys
+        Names of the labels.
+    name
+        For errors.
 
     Raises
     ------

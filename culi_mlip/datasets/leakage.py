@@ -85,7 +85,14 @@ def leakage_by_split(
 ) -> list[SplitError]:
     """Return what each way to split the frames of a dataset's parts would say of a quick model.
 
-    The folder is that of a dataset that has been split; see `leakage`.
+    Parameters
+    ----------
+    folder
+        Of a dataset that has been split.
+    engine_digest
+        As in `culi_mlip.datasets.export_parts`.
+    seed
+        As in `leakage`.
 
     Raises
     ------

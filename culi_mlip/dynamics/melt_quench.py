@@ -230,12 +230,24 @@ def melt_quench(
 
 @dataclass(frozen=True)
 class Chosen:
-    """Frames of a trajectory for labelling."""
+    """Frames of a trajectory for labelling.
 
-    frames: list[int]  # their indices
-    correlation: int  # frames within which energies forget each other
-    n_duplicates: int  # how many were left out as too like another
-    explanation: str  # why there are fewer than were asked for; "" if there are not
+    Attributes
+    ----------
+    frames
+        Their indices.
+    correlation
+        Frames within which energies forget each other.
+    n_duplicates
+        How many were left out as too like another.
+    explanation
+        Why there are fewer than were asked for; "" if there are not.
+    """
+
+    frames: list[int]
+    correlation: int
+    n_duplicates: int
+    explanation: str
 
 
 def choose_frames(

@@ -19,7 +19,18 @@ from culi_mlip.dynamics.velocities import degrees_of_freedom
 class VelocityRescaling(Bussi):
     """ASE's stochastic velocity rescaling of the degrees of freedom that carry heat.
 
-    Time step and relaxation time `taut` are in ASE's unit of time.
+    Parameters
+    ----------
+    atoms
+        What moves, with its velocities.
+    timestep
+        In ASE's unit of time.
+    temperature_K
+        Of the thermostat.
+    taut
+        Its relaxation time in ASE's unit of time.
+    rng
+        What it draws from.
 
     References
     ----------
@@ -42,10 +53,20 @@ class VelocityRescaling(Bussi):
 class NoseHoover(VelocityVerlet):
     """Velocity Verlet between two half steps of ASE's Nosé-Hoover chain.
 
-    The temperature (K, by the number of steps done) may change, and constraints are obeyed as in
-    other runs. Only the degrees of freedom that carry heat are thermostatted. The masses of the
-    chain follow the temperature, so that the period of its oscillation stays; this and the time
-    step are in ASE's unit of time.
+    The temperature may change, and constraints are obeyed as in other runs.
+
+    Parameters
+    ----------
+    atoms
+        What moves, with its velocities. Only the degrees of freedom that carry heat are
+        thermostatted.
+    timestep
+        In ASE's unit of time.
+    temperature
+        Of the thermostat in K, by the number of steps done.
+    period
+        Of the temperature's oscillation in ASE's unit of time; the masses of the chain follow the
+        temperature, so that it stays.
 
     References
     ----------
@@ -90,7 +111,12 @@ class NoseHoover(VelocityVerlet):
 def conserved_energy(dynamics: MolecularDynamics, total: float) -> float:
     """Return what a thermostat conserves at constant temperature, eV.
 
-    The total is that of potential and kinetic energy, eV.
+    Parameters
+    ----------
+    dynamics
+        The run.
+    total
+        Potential and kinetic energy, eV.
     """
     if isinstance(dynamics, NoseHoover):
         return total + dynamics.chain.get_thermostat_energy()

@@ -17,17 +17,28 @@ from culi_mlip.records import Record
 
 @dataclass(frozen=True)
 class Errors:
-    """Mean absolute and root mean square errors of one kind of structure."""
+    """Mean absolute and root mean square errors of one kind of structure.
 
-    kind: str  # kind of structure, or "all"
-    frames: int  # number of frames
-    # Error of the energy in eV/atom.
+    Attributes
+    ----------
+    kind
+        Kind of structure, or "all".
+    frames
+        Number of frames.
+    energy_mae, energy_rmse
+        Error of the energy in eV/atom.
+    force_mae, force_rmse
+        Error of the force components in eV/Å; None without reference forces.
+    stress_mae
+        Error of the stress components in eV/Å³; None without reference stresses.
+    """
+
+    kind: str
+    frames: int
     energy_mae: float
     energy_rmse: float
-    # Error of the force components in eV/Å; None without reference forces.
     force_mae: float | None
     force_rmse: float | None
-    # Error of the stress components in eV/Å³; None without reference stresses.
     stress_mae: float | None
 
 

@@ -24,12 +24,24 @@ from culi_mlip.quantum.noise import NoisyLayer
 
 @dataclass(frozen=True)
 class NoiseErrors:
-    """Mean absolute difference that the circuit's noise makes, from the exact circuit."""
+    """Mean absolute difference that the circuit's noise makes, from the exact circuit.
 
-    shots: int | None  # measurements of each circuit; ``None`` is exact
-    depolarising: float  # probability of depolarisation of a qubit after each gate on it
-    energy_mae: float  # in eV/atom
-    force_mae: float  # of the force components in eV/Å
+    Attributes
+    ----------
+    shots
+        Measurements of each circuit; ``None`` is exact.
+    depolarising
+        Probability of depolarisation of a qubit after each gate on it.
+    energy_mae
+        In eV/atom.
+    force_mae
+        Of the force components in eV/Å.
+    """
+
+    shots: int | None
+    depolarising: float
+    energy_mae: float
+    force_mae: float
 
 
 @dataclass(frozen=True)
@@ -120,15 +132,28 @@ def noise_errors(
 
 @dataclass(frozen=True)
 class NoiseStudy:
-    """What noise costs a hybrid, beside the errors that it has anyway."""
+    """What noise costs a hybrid, beside the errors that it has anyway.
 
-    circuit: Circuit  # the hybrid's
-    n_frames: int  # how many frames were evaluated
-    rows: list[NoiseErrors]  # as from `noise_errors`
-    # Power laws of the errors, named "energy_by_shots", "force_by_depolarising" and so on; None
-    # where there are too few values for one.
+    Attributes
+    ----------
+    circuit
+        The hybrid's.
+    n_frames
+        How many frames were evaluated.
+    rows
+        As from `noise_errors`.
+    laws
+        Power laws of the errors, named "energy_by_shots", "force_by_depolarising" and so on; None
+        where there are too few values for one.
+    own
+        Errors of the model itself on the same frames.
+    """
+
+    circuit: Circuit
+    n_frames: int
+    rows: list[NoiseErrors]
     laws: dict[str, PowerLaw | None]
-    own: Errors  # errors of the model itself on the same frames
+    own: Errors
 
     @property
     def values(self) -> dict[str, Any]:
@@ -155,8 +180,16 @@ def noise_study(
 ) -> NoiseStudy:
     """Judge a hybrid's noise by its own errors, and fit power laws to it.
 
-    At most `most` of the labelled frames are evaluated, evenly chosen. The other parameters are
-    those of `noise_errors`.
+    Parameters
+    ----------
+    frames
+        Frames with energies and forces.
+    calculator
+        A `HybridAllegro` of an Allegro+QDI checkpoint; it is left as it was.
+    most
+        How many frames are evaluated at most, evenly chosen.
+    shots, depolarising, repeats, seed, progress
+        As in `noise_errors`.
 
     Raises
     ------

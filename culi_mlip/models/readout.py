@@ -24,8 +24,13 @@ from culi_mlip.quantum import Circuit, QDILayer
 def mlp(widths: Sequence[int]) -> torch.nn.Sequential:
     """Return a bias-free MLP with SiLU between its linear layers.
 
-    Widths are those of input, hidden layers and output. Weights are scaled as nequip scales them:
-    unit variance in gives unit variance out. Without biases the MLP maps zero to zero.
+    Weights are scaled as nequip scales them: unit variance in gives unit variance out.
+    Without biases the MLP maps zero to zero.
+
+    Parameters
+    ----------
+    widths
+        Widths of input, hidden layers and output, at least two.
 
     Raises
     ------
@@ -64,7 +69,16 @@ class _EdgeReadout(GraphModuleMixin, torch.nn.Module):
 class MLPReadout(_EdgeReadout):
     """Allegro's readout to a few features, then a further MLP to the edge energy.
 
-    `irreps_in` are the fields at the input, from the module before.
+    Parameters
+    ----------
+    n_features
+        Features between the two MLPs.
+    readout_width
+        Hidden width of Allegro's readout MLP.
+    further_widths
+        Hidden widths of the further MLP.
+    irreps_in
+        Fields at the input, from the module before.
     """
 
     def __init__(
@@ -91,8 +105,14 @@ HybridLayer = Literal["circuit", "frozen", "mlp", "identity"]
 def hybrid_layer(kind: HybridLayer, circuit: Circuit) -> torch.nn.Module:
     """Return the circuit as a layer, or one of its null controls.
 
-    These are "frozen", the circuit with its random weights never trained; "mlp", a bias-free MLP
-    with one hidden layer and, as nearly as it goes, as many weights; and "identity".
+    Parameters
+    ----------
+    kind
+        "circuit"; "frozen", the circuit with its random weights never trained; "mlp", a
+        bias-free MLP with one hidden layer and, as nearly as it goes, as many weights; or
+        "identity".
+    circuit
+        The circuit.
 
     Raises
     ------

@@ -58,7 +58,10 @@ class Engine:
     def calculator(self, folder: str | os.PathLike[str] | None = None) -> Calculator:
         """Return a new ASE calculator (energy in eV, forces in eV/Å, stress in eV/Å³).
 
-        One that writes files does so in the folder, by default in one of its own below this one.
+        Parameters
+        ----------
+        folder
+            Where it writes, if it writes files; by default one of its own below this one.
 
         Raises
         ------
@@ -134,6 +137,11 @@ class Engine:
 
         It is looked up in `culi_mlip.reference.lattice_constants.KNOWN`, or computed here by an
         equation of state (seven energies of one atom or more).
+
+        Parameters
+        ----------
+        symbol
+            The element.
 
         Raises
         ------

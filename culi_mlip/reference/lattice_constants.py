@@ -55,7 +55,17 @@ KNOWN = (
 def known_lattice_constant(
     engine: str, settings: Configuration, symbol: str
 ) -> tuple[float, str] | None:
-    """Return the cubic lattice constant of an element in Å and its source, if it is in `KNOWN`."""
+    """Return the cubic lattice constant of an element in Å and its source, if it is in `KNOWN`.
+
+    Parameters
+    ----------
+    engine
+        Name of the engine.
+    settings
+        Its settings.
+    symbol
+        The element.
+    """
     values = settings.model_dump()
     for known in KNOWN:
         if (
@@ -86,7 +96,15 @@ def equilibrium(symbol: str, energies: Energies) -> float:
     Seven primitive cells within 3 % of a lattice constant are fitted by the equation of state of
     Birch and Murnaghan (Phys. Rev. 71, 809, 1947), again about the result until that is within
     0.5 % of the middle.
-    There are at most eight fits.
+
+    Parameters
+    ----------
+    symbol
+        An fcc or bcc element.
+    energies
+        Returns the energies of cells in eV.
+    rounds
+        The most fits.
 
     Raises
     ------

@@ -57,7 +57,25 @@ def relax(
     steps: int,
     progress: Progress,
 ) -> list[Atoms]:
-    """Relax a structure in its cell by BFGS, as `culi_mlip.reference.Engine.relax`.
+    """Relax a structure in its cell by BFGS; its constraints are obeyed.
+
+    Parameters
+    ----------
+    atoms
+        The structure.
+    calculator
+        The engine's.
+    force
+        Largest force on an atom at the end, eV/Å.
+    steps
+        The most steps.
+    progress
+        Called with (steps done, steps at most).
+
+    Returns
+    -------
+    list of Atoms
+        The steps with their labels, the first of which is the structure.
 
     Raises
     ------

@@ -34,9 +34,27 @@ def relax(
     steps: int,
     progress: Progress,
 ) -> list[Atoms]:
-    """Relax a structure in its cell, as `culi_mlip.reference.Engine.relax`.
+    """Relax a structure in its cell.
 
-    A folder that holds a part of this very relaxation is continued.
+    Parameters
+    ----------
+    settings
+        Of the engine.
+    atoms
+        The structure; its constraints are obeyed and its cell kept.
+    folder
+        For VASP's files; one that holds a part of this very relaxation is continued.
+    force
+        Largest force on an atom at the end, eV/Å.
+    steps
+        The most ionic steps.
+    progress
+        Called with (steps done, steps at most).
+
+    Returns
+    -------
+    list of Atoms
+        The ionic steps with their labels, the first of which is the structure.
 
     Raises
     ------

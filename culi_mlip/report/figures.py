@@ -31,8 +31,11 @@ def parity(
 ) -> Figure:
     """Return parity plots of energy, force and stress.
 
-    References and predictions have the shape (n, 2), in eV/atom, eV/Å and eV/Å³. Energies are shown
-    as they are, stresses in GPa.
+    Parameters
+    ----------
+    energies, forces, stresses
+        Reference and prediction, shape (n, 2), in eV/atom, eV/Å and eV/Å³. Energies are shown
+        as they are, stresses in GPa.
     """
     panels = [
         ("Energy (eV/atom)", energies, 1000, "meV/atom"),
@@ -58,7 +61,10 @@ def parity(
 def learning_curve(epochs: Sequence[Mapping[str, float]]) -> Figure:
     """Return validation errors against the epoch, on a logarithmic scale.
 
-    Epochs are rows of nequip's metrics, as from ``culi_mlip.models.training.learning_curve``.
+    Parameters
+    ----------
+    epochs
+        Rows of nequip's metrics, as from ``culi_mlip.models.training.learning_curve``.
     """
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -77,9 +83,18 @@ def learning_curve(epochs: Sequence[Mapping[str, float]]) -> Figure:
 def md_series(
     log: Mapping[str, NDArray[np.float64]], target: float | None, n_atoms: int, title: str
 ) -> Figure:
-    """Return temperature and energies per atom of a run against time, by the columns of its log.
+    """Return temperature and energies of a run against time.
 
-    The target is the temperature of the thermostat in K, or None for NVE.
+    Parameters
+    ----------
+    log
+        Columns of an MD log by name.
+    target
+        Temperature of the thermostat in K, or None for NVE.
+    n_atoms
+        Number of atoms, for energies per atom.
+    title
+        Title of the figure.
     """
     figure = Figure(figsize=(6, 4.2), layout="constrained")
     figure.suptitle(title, fontsize=11, color=INK)
@@ -103,7 +118,10 @@ def md_series(
 def heights(profiles: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Figure:
     """Return distributions of the elements along z.
 
-    Profiles are heights (Å) and densities (atoms a frame per Å) by element.
+    Parameters
+    ----------
+    profiles
+        Heights (Å) and densities (atoms a frame per Å) by element.
     """
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()

@@ -92,7 +92,12 @@ def slab(
 def surface_lattice(
     symbol: str, miller: Sequence[int], *, a: float | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the primitive lattice of a surface of `slab` and the step from layer to layer.
+    """Return the primitive lattice of a surface and the step from layer to layer.
+
+    Parameters
+    ----------
+    symbol, miller, a
+        As in `slab`.
 
     Returns
     -------

@@ -226,7 +226,12 @@ def periodic_patch(
 ) -> NDArray[np.float64]:
     """Return positions in enough periodic images for all polygons and neighbours in the cell.
 
-    Positions are in Å, shape (n, 3); the cell is that of an upright slab.
+    Parameters
+    ----------
+    positions
+        Shape (n, 3), in Å.
+    cell
+        Of an upright slab, shape (3, 3).
     """
     plane = cell[:2, :2]
     reach = np.linalg.norm(reduced_plane(plane), axis=1).sum()  # no hole is wider than that

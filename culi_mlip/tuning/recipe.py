@@ -52,8 +52,8 @@ class TuningRecipe(Configuration):
         Settings of every training, as in `culi_mlip.models.settings.TrainSettings`; for
         searched ones the untuned value, which is the first trial.
     space
-        Range of each searched setting; ``further_mlp_widths.0`` is a member of a list and
-        ``circuit.depth`` a nested setting.
+        Range of each searched setting; ``further_mlp_widths.0`` is a member of a list,
+        ``circuit.depth`` a nested setting, ``pair_cutoffs.Cu-Cu`` the cutoff of a pair.
     """
 
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -120,9 +120,12 @@ def load_recipe(path: str | os.PathLike[str]) -> tuple[TrainSettings, Space]:
     recipe = parse(TuningRecipe, read_yaml(path), str(path))
     settings = parse(TrainSettings, recipe.settings, f"{path}, settings")
     space = Space(**_parameters(recipe, settings, f"{path}, space"))
+    r_max = space.parameters.get("r_max")
+    smallest = {} if r_max is None else {"r_max": min(_ends(r_max))}
     for name, parameter in space.parameters.items():
+        within = smallest if name.startswith("pair_cutoffs.") else {}
         for value in _ends(parameter):
-            settings_at(settings, {name: value}, f"{path}, space")
+            settings_at(settings, {**within, name: value}, f"{path}, space")
     return settings, space
 
 

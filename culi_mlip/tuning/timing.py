@@ -19,11 +19,21 @@ from culi_mlip.progress import Progress
 
 @dataclass(frozen=True)
 class InferenceTime:
-    """Time of energies, forces and neighbour lists of a whole set of frames."""
+    """Time of energies, forces and neighbour lists of a whole set of frames.
 
-    median: float  # in s, over the repeats
-    quartiles: tuple[float, float]  # first and third quartile in s
-    seconds: tuple[float, ...]  # of each repeat
+    Attributes
+    ----------
+    median
+        In s, over the repeats.
+    quartiles
+        First and third quartile in s.
+    seconds
+        Of each repeat.
+    """
+
+    median: float
+    quartiles: tuple[float, float]
+    seconds: tuple[float, ...]
 
 
 def inference_times(
@@ -33,11 +43,22 @@ def inference_times(
     repeats: int = 5,
     progress: Progress | None = None,
 ) -> list[InferenceTime]:
-    """Time potentials on the same frames, evaluated one at a time, in turns.
+    """Time potentials on the same frames, in turns.
 
-    Each calculator first evaluates all frames once, unmeasured: compilation, memory and caches are
-    warm. Then every repeat runs through all calculators, so that whatever the machine does
-    meanwhile falls on all. The GPU is waited for at both ends. Progress counts passes.
+    Each calculator first evaluates all frames once, unmeasured: compilation, memory and caches
+    are warm. Then every repeat runs through all calculators, so that whatever the machine does
+    meanwhile falls on all. The GPU is waited for at both ends.
+
+    Parameters
+    ----------
+    calculators
+        The potentials.
+    frames
+        What they evaluate, one frame at a time.
+    repeats
+        How often.
+    progress
+        Called with (passes done, passes in all).
 
     Raises
     ------
@@ -71,7 +92,12 @@ def inference_times(
 def on_cores(cores: Sequence[int], threads: int) -> Iterator[None]:
     """Let this process run on these cores alone, and PyTorch with so many threads.
 
-    Where no cores are given (not on Linux) any will do.
+    Parameters
+    ----------
+    cores
+        Numbers of the cores; where there are none (not on Linux) any will do.
+    threads
+        Threads of PyTorch.
     """
     before = torch.get_num_threads()
     allowed = os.sched_getaffinity(0) if cores else None

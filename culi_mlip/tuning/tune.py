@@ -38,12 +38,24 @@ OWN_STORAGE = "study.db"
 
 @dataclass(frozen=True)
 class Tuning:
-    """A tuning as far as it has come."""
+    """A tuning as far as it has come.
 
-    folder: Path  # where its trials are
-    study: optuna.Study  # the Optuna study
-    n_trials: int  # evaluations in all
-    trials: list[FrozenTrial]  # evaluations that ended, in the order of slots
+    Attributes
+    ----------
+    folder
+        Where its trials are.
+    study
+        The Optuna study.
+    n_trials
+        Evaluations in all.
+    trials
+        Evaluations that ended, in the order of slots.
+    """
+
+    folder: Path
+    study: optuna.Study
+    n_trials: int
+    trials: list[FrozenTrial]
 
     @property
     def error(self) -> str:

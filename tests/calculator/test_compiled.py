@@ -146,6 +146,21 @@ def test_compiling_is_expected_to_take_as_long_as_the_last_time(model, monkeypat
     assert expected_seconds("cpu") == compiled.EXPECTED_SECONDS
 
 
+def test_what_a_disk_damaged_in_the_cache_is_made_again(model, monkeypatch, tmp_path):
+    place = cached(model_file(model), "cpu")
+    monkeypatch.setenv("CULI_MLIP_CACHE", str(tmp_path))
+    broken = tmp_path / "compiled" / place.name
+    broken.parent.mkdir()
+    broken.write_bytes(place.read_bytes()[:1000])
+    broken.with_suffix(".json").write_text('{"device": "cpu"')
+    calculator = HybridAllegro(model, device="cpu")
+    assert not calculator.is_compiled
+    assert not broken.exists()
+    assert expected_seconds("cpu") == compiled.EXPECTED_SECONDS
+    shutil.copy(place, broken)
+    assert HybridAllegro(model, device="cpu").is_compiled
+
+
 def test_auto_compiles_when_evaluations_have_taken_as_long(model, monkeypatch):
     calls = []
 

@@ -115,7 +115,7 @@ def test_other_units_are_refused(lammps, trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_export_writes_model_structure_and_script(trained, culi, tmp_path):
+def test_export_writes_model_structure_and_script(lammps, trained, culi, tmp_path, monkeypatch):
     atoms = surface()
     ase.io.write(tmp_path / "slab.xyz", atoms)
     done = culi("export", "lammps", trained["allegro"], "slab.xyz", "--out", "there")
@@ -132,6 +132,15 @@ def test_export_writes_model_structure_and_script(trained, culi, tmp_path):
     np.testing.assert_allclose(again.get_all_distances(), atoms.get_all_distances(), atol=1e-6)
     with pytest.raises(ModelError, match="it was compiled for another program"):
         HybridAllegro(there / "model.nequip.pt2", device="cpu")
+    # This LAMMPS has no pair_allegro: all else in the script runs.
+    other = script.replace("pair_style    allegro", "pair_style    zero 5.0")
+    other = other.replace("* * model.nequip.pt2 Cu", "* *").replace("run           2000", "run 2")
+    (there / "other.lammps").write_text(other)
+    monkeypatch.chdir(there)
+    running = lammps(cmdargs=["-log", "none", "-screen", "none"])
+    running.file("other.lammps")
+    assert running.get_natoms() == len(atoms)
+    running.close()
 
 
 def test_export_of_what_the_model_does_not_know(trained, culi, tmp_path):

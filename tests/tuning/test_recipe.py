@@ -50,6 +50,17 @@ def test_point_becomes_settings_and_back(written):
     assert point_of(there, space) == point
 
 
+def test_cutoffs_of_pairs_are_searched_up_to_the_smallest_r_max(written):
+    pair = {"type": "real", "low": 3.0, "high": 4.5}
+    settings, space = load_recipe(written(settings={}, space={"pair_cutoffs.Cu-Cu": pair}))
+    there = settings_at(settings, {"pair_cutoffs.Cu-Cu": 3.5}, "here")
+    assert there.pair_cutoffs == {"Cu-Cu": 3.5}
+    assert point_of(there, space) == {"pair_cutoffs.Cu-Cu": 3.5}
+    assert point_of(settings, space) is None  # the untuned model has no such cutoff
+    with pytest.raises(RecipeError, match=r"4.5 Å of Cu-Cu is more than r_max, 4.0 Å"):
+        load_recipe(written(space={"pair_cutoffs.Cu-Cu": pair, "r_max": SPACE["r_max"]}))
+
+
 def test_former_names_of_the_circuit_are_searched_by_their_present_ones(written):
     """`readout_features` was the circuit's in a hybrid alone."""
     space = {
