@@ -190,16 +190,17 @@ def _compile(
             finally:
                 end_family(process)
         if process.returncode:
-            reason = _reason(log.read_text(encoding="utf-8", errors="replace"))
-            raise ModelError(f"{file} cannot be compiled ({reason[:200]})")
+            reason = last_error(log.read_text(encoding="utf-8", errors="replace"))
+            raise ModelError(f"{file} cannot be compiled ({reason})")
         shutil.copyfile(unfinished, temporary)
     progress(expected, expected)
 
 
-def _reason(printed: str) -> str:
-    """The line of a traceback that names the error, also where warnings follow; or the last one."""
-    lines = printed.strip().splitlines() or ["the compiler was killed"]
-    return ([line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)] or lines)[-1]
+def last_error(printed: str) -> str:
+    """Return the line of a traceback that names the error, also where warnings follow it."""
+    lines = printed.strip().splitlines() or ["the process was killed"]
+    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
+    return (named or lines)[-1][:200]
 
 
 def main(job: dict[str, Any]) -> None:

@@ -1,34 +1,43 @@
-"""The potential in LAMMPS: files for pair_allegro, and our calculator behind a running LAMMPS."""
+"""The potential in LAMMPS: files for pair styles, and our calculator behind a running LAMMPS."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 from ase.io.lammpsdata import write_lammps_data
 
-from culi_mlip.calculator.compiled import compile_model
+from culi_mlip.calculator.compiled import compile_model, last_error
 from culi_mlip.calculator.hybrid_allegro import HybridAllegro
 from culi_mlip.errors import ModelError
-from culi_mlip.files import atomic_path, check_finite, write_text
+from culi_mlip.files import atomic_path, check_finite, write_bytes, write_text
 from culi_mlip.models.files import model_file
 from culi_mlip.progress import Step
 
+Form = Literal["pair_allegro", "mliap"]
+
+PAIR_STYLES: dict[Form, tuple[str, str]] = {
+    "pair_allegro": ("allegro", "model.nequip.pt2 {species}"),
+    "mliap": ("mliap unified model.nequip.lmp.pt 0", "{species}"),
+}
+"""What stands behind ``pair_style`` and ``pair_coeff * *``."""
+
 SCRIPT = """\
 # {title}
-#   lmp -in in.lammps                                                  CPU, LAMMPS with pair_allegro
-#   lmp -k on g 1 -sf kk -pk kokkos newton on neigh half -in in.lammps   GPU
 units         metal
 atom_style    atomic
 newton        on
 boundary      {boundary}
 read_data     structure.data
-pair_style    allegro
-pair_coeff    * * model.nequip.pt2 {species}
+pair_style    {style}
+pair_coeff    * * {coefficients}
 timestep      0.001
 thermo        100
 velocity      all create 300 1
@@ -44,21 +53,25 @@ def export_lammps(
     out: str | os.PathLike[str],
     atoms: Atoms,
     device: str = "cpu",
+    form: Form = "pair_allegro",
     step: Step | None = None,
 ) -> Path:
-    """Write what LAMMPS with pair_allegro needs: compiled model, structure and an input script.
+    """Write what LAMMPS needs: the model for one of its pair styles, structure, input script.
 
     Parameters
     ----------
     model
         A run folder, checkpoint or packaged model.
     out
-        Folder for ``model.nequip.pt2``, ``structure.data`` and ``in.lammps``.
+        Folder for the model, ``structure.data`` and ``in.lammps``.
     atoms
         The structure. Types are the model's elements in their order, also those that are not in it;
         the cell is turned as LAMMPS asks for, its first vector along x.
     device
-        "cpu" or "cuda".
+        "cpu" or "cuda"; the form mliap is for both.
+    form
+        "pair_allegro" (github.com/mir-group/pair_nequip_allegro) or "mliap", LAMMPS's own ML-IAP
+        with Kokkos, for which nequip writes ``model.nequip.lmp.pt``.
     step
         As in `culi_mlip.calculator.compiled.compile_model`.
 
@@ -70,7 +83,7 @@ def export_lammps(
     Raises
     ------
     ModelError
-        If the model cannot be compiled, or does not know an element of the structure.
+        If the model cannot be compiled or written, or does not know an element of the structure.
     StructureError
         If positions are not finite.
     """
@@ -82,18 +95,41 @@ def export_lammps(
             f"the structure holds {', '.join(unknown)}; the model knows only {', '.join(species)}"
         )
     check_finite(atoms, str(atoms.symbols))
-    compile_model(file, device, "pair_allegro", out=folder / "model.nequip.pt2", step=step)
+    if form == "mliap":
+        _write_mliap(file, folder / "model.nequip.lmp.pt")
+    else:
+        compile_model(file, device, "pair_allegro", out=folder / "model.nequip.pt2", step=step)
     with atomic_path(folder / "structure.data") as temporary:
         write_lammps_data(
             temporary, atoms, specorder=species, units="metal", atom_style="atomic", masses=True
         )
+    style, coefficients = PAIR_STYLES[form]
     script = SCRIPT.format(
         title=f"{atoms.get_chemical_formula()} with the model {file}",
         boundary=" ".join("p" if periodic else "m" for periodic in atoms.pbc),
+        style=style,
+        coefficients=coefficients.format(species=" ".join(species)),
         species=" ".join(species),
     )
     write_text(folder / "in.lammps", script)
     return folder
+
+
+def _write_mliap(file: Path, out: Path) -> None:
+    """Write a model for ML-IAP by nequip's own command."""
+    tool = "nequip.integrations.lammps_mliap.create_lmp_mliap_file"
+    main = f"import sys; from {tool} import main; main(sys.argv[1:])"
+    with tempfile.TemporaryDirectory() as work:
+        unfinished = Path(work, out.name)
+        done = subprocess.run(  # noqa: S603 (our own interpreter, fixed arguments)
+            [sys.executable, "-c", main, str(file.absolute()), str(unfinished)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ModelError(f"{file} cannot be written for ML-IAP ({last_error(done.stderr)})")
+        write_bytes(out, unfinished.read_bytes())
 
 
 def drive_lammps(lammps: Any, calculator: HybridAllegro, fix: str = "culi") -> None:

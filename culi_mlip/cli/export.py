@@ -17,10 +17,17 @@ def command() -> None:
 @command.command("lammps")
 @options.trained_model
 @options.structure
+@click.option(
+    "--form",
+    type=click.Choice(["pair_allegro", "mliap"]),
+    default="pair_allegro",
+    show_default=True,
+    help="The pair style: nequip's own, or LAMMPS's ML-IAP with Kokkos.",
+)
 @options.out("Folder of model, structure and input script.", "lammps")
 @options.device
-def lammps(model: Path, structure: Path | None, out: Path, device: str | None) -> None:
-    """Write MODEL (a run folder or checkpoint) and STRUCTURE for LAMMPS with pair_allegro.
+def lammps(model: Path, structure: Path | None, form: str, out: Path, device: str | None) -> None:
+    """Write MODEL (a run folder or checkpoint) and STRUCTURE for LAMMPS.
 
     Without STRUCTURE, half a monolayer of Li on Cu(100) is built.
 
@@ -36,5 +43,11 @@ def lammps(model: Path, structure: Path | None, out: Path, device: str | None) -
     from culi_mlip.quickstart import half_monolayer
 
     atoms = read_frames(structure)[-1] if structure else half_monolayer()
-    folder = export_lammps(model, out, atoms, check_device(device).partition(":")[0])
-    console.out.print(f"Written: {folder}/in.lammps, structure.data, model.nequip.pt2")
+    folder = export_lammps(
+        model,
+        out,
+        atoms,
+        check_device(device).partition(":")[0],
+        form,  # type: ignore[arg-type]  # click has checked it
+    )
+    console.out.print(f"Written: in.lammps, structure.data and the model, in {folder}")

@@ -7,11 +7,14 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+import torch
 from ase import units
 from ase.calculators.lammps import Prism
 from ase.io.lammpsdata import write_lammps_data
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
+from ase.neighborlist import neighbor_list
+from nequip.model.inference_models import load_compiled_model
 
 from culi_mlip.calculator import HybridAllegro
 from culi_mlip.calculator.lammps import drive_lammps
@@ -114,6 +117,47 @@ def test_other_units_are_refused(lammps, trained, tmp_path):
     running.close()
 
 
+def by_pair_allegros_model(file, atoms):
+    """Energy and forces by the compiled model, given atoms and ghosts as pair_allegro does."""
+    model, _ = load_compiled_model(str(file), "cpu")
+    index, shifts = neighbor_list("ijS", atoms, 5.0)[:2], neighbor_list("S", atoms, 5.0)
+    ghosts = np.flatnonzero(shifts.any(axis=1))
+    owners = np.concatenate([np.arange(len(atoms)), index[1][ghosts]])
+    neighbors = index[1].copy()
+    neighbors[ghosts] = len(atoms) + np.arange(len(ghosts))
+    images = atoms.positions[index[1][ghosts]] + shifts[ghosts] @ atoms.cell.array
+    out = model({
+        "pos": torch.tensor(np.concatenate([atoms.positions, images])),
+        "edge_index": torch.tensor(np.stack([index[0], neighbors])),
+        "atom_types": torch.zeros(len(owners), dtype=torch.int64),
+    })  # fmt: skip
+    forces = np.zeros((len(atoms), 3))
+    np.add.at(forces, owners, out["forces"].numpy())
+    return float(out["atomic_energy"][: len(atoms)].sum()), forces
+
+
+@pytest.mark.slow
+def test_export_for_mliap(lammps, trained, culi, tmp_path):
+    ase.io.write(tmp_path / "slab.xyz", surface())
+    arguments = (
+        "export",
+        "lammps",
+        trained["qdi"],
+        "slab.xyz",
+        "--form",
+        "mliap",
+        "--out",
+        "there",
+    )
+    done = culi(*arguments)
+    assert done.returncode == 0, done.stderr
+    script = (tmp_path / "there/in.lammps").read_text()
+    assert "pair_style    mliap unified model.nequip.lmp.pt 0\n" in script
+    assert "pair_coeff    * * Cu\n" in script
+    model = torch.load(tmp_path / "there/model.nequip.lmp.pt", weights_only=False)
+    assert list(model.element_types) == ["Cu"]
+
+
 @pytest.mark.slow
 def test_export_writes_model_structure_and_script(lammps, trained, culi, tmp_path, monkeypatch):
     atoms = surface()
@@ -132,6 +176,10 @@ def test_export_writes_model_structure_and_script(lammps, trained, culi, tmp_pat
     np.testing.assert_allclose(again.get_all_distances(), atoms.get_all_distances(), atol=1e-6)
     with pytest.raises(ModelError, match="it was compiled for another program"):
         HybridAllegro(there / "model.nequip.pt2", device="cpu")
+    energy, forces = by_pair_allegros_model(there / "model.nequip.pt2", atoms)
+    atoms.calc = HybridAllegro(trained["allegro"], device="cpu")
+    assert energy == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
+    np.testing.assert_allclose(forces, atoms.get_forces(), atol=1e-9)
     # This LAMMPS has no pair_allegro: all else in the script runs.
     other = script.replace("pair_style    allegro", "pair_style    zero 5.0")
     other = other.replace("* * model.nequip.pt2 Cu", "* *").replace("run           2000", "run 2")

@@ -20,6 +20,9 @@ COMMANDS = [
     "structures show",
     "train",
     "evaluate",
+    "compile",
+    "export lammps",
+    "info",
     "md",
     "quickstart",
 ]
