@@ -139,7 +139,7 @@ def test_cache_is_of_this_model_packages_threads_and_options(model, trained, mon
 
 
 def test_compiling_is_expected_to_take_as_long_as_the_last_time(model, monkeypatch, tmp_path):
-    (record,) = cache_folder("compiled").glob("*.json")
+    record = cached(model_file(model), "cpu").with_suffix(".json")
     assert expected_seconds("cpu") == json.loads(record.read_text())["seconds"]
     assert expected_seconds("cuda") == compiled.EXPECTED_SECONDS
     monkeypatch.setenv("CULI_MLIP_CACHE", str(tmp_path))

@@ -1,5 +1,6 @@
 """compile, export and info as commands; what they make is tested with the calculator."""
 
+import os
 import re
 
 import pytest
@@ -7,8 +8,8 @@ import pytest
 from tests.cli.test_wrong_input import assert_one_line
 
 
-def test_info_names_versions_devices_engines_and_what_is_missing(culi):
-    done = culi("info")
+def test_info_names_versions_devices_engines_and_what_is_missing(culi, tmp_path):
+    done = culi("info", env={**os.environ, "CULI_MLIP_CACHE": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     for line in (
         r"  torch  +\d+\.\d+",
