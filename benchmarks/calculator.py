@@ -77,7 +77,7 @@ def nequips(model: Path, *, keep_memory: bool, compiled: bool = True) -> tuple[C
 def ours(model: Path, **options: Any) -> tuple[Calculator, object]:
     """HybridAllegro, and what holds its model."""
     calculator = HybridAllegro(model, device="cpu", **options)
-    return calculator, calculator._potentials[0]
+    return calculator, calculator._members.first
 
 
 CONTENDERS: dict[str, tuple[Callable, bool, dict[str, Any]]] = {

@@ -27,7 +27,15 @@ from culi_mlip import __version__
 from culi_mlip.calculator.potential import is_compiled
 from culi_mlip.devices import hardware
 from culi_mlip.errors import CuliError, ModelError, OutputError
-from culi_mlip.files import atomic_path, cache_folder, file_digest, file_lock, read_json, write_json
+from culi_mlip.files import (
+    atomic_path,
+    cache_folder,
+    file_digest,
+    file_lock,
+    output_errors,
+    read_json,
+    write_json,
+)
 from culi_mlip.models.unrolled import UnrolledAllegro, unrolled
 from culi_mlip.process import die_with_parent, end_family
 from culi_mlip.progress import Progress, Step, bars
@@ -169,7 +177,10 @@ def _compile(
     started, expected = time.monotonic(), round(expected_seconds(device))
     options = {"file": str(file.absolute()), "device": device, "target": target, "tf32": tf32}
     progress(0, expected)
-    with atomic_path(place) as temporary, tempfile.TemporaryDirectory() as work:
+    with output_errors(place):  # before minutes of work
+        place.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=place.parent).close()
+    with tempfile.TemporaryDirectory() as work:
         unfinished, log = Path(work, "model.nequip.pt2"), Path(work, "log")
         with log.open("w", encoding="utf-8") as printed:
             process = subprocess.Popen(  # noqa: S603 (our own interpreter, fixed arguments)
@@ -192,7 +203,8 @@ def _compile(
         if process.returncode:
             reason = last_error(log.read_text(encoding="utf-8", errors="replace"))
             raise ModelError(f"{file} cannot be compiled ({reason})")
-        shutil.copyfile(unfinished, temporary)
+        with atomic_path(place) as temporary:
+            shutil.copyfile(unfinished, temporary)
     progress(expected, expected)
 
 

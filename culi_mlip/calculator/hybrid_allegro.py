@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from ase.stress import full_3x3_to_voigt_6_stress
-from matscipy.neighbours import neighbour_list
-from nequip.data import AtomicDataDict
-from numpy.typing import NDArray
 
-from culi_mlip.calculator.compiled import cached, compile_model, expected_seconds
+from culi_mlip.calculator.batch import Batches
+from culi_mlip.calculator.graphs import graph_of
+from culi_mlip.calculator.members import Compile, Members
 from culi_mlip.calculator.neighbors import NeighborList
-from culi_mlip.calculator.potential import Graph, Potential
+from culi_mlip.calculator.potential import Graph, is_compiled
+from culi_mlip.calculator.results import results_of
 from culi_mlip.devices import check_device
-from culi_mlip.errors import CuliError, ModelError
-from culi_mlip.files import check_finite
+from culi_mlip.errors import CuliError
 from culi_mlip.models.files import model_digest, model_file, model_metadata
 from culi_mlip.process import keep_freed_memory
 from culi_mlip.progress import Step
-
-SAME_PLACE = 0.1
-"""Atoms that are closer, in Å, are a mistake."""
 
 ModelPath = str | os.PathLike[str]
 
@@ -67,17 +59,11 @@ class HybridAllegro(Calculator):
 
     Attributes
     ----------
-    species
-        Chemical symbols that the model knows.
     metadata
         What the run folder records of the model (``model.json``), empty for a lone file; of a
         committee that of its first member.
     digest
         Hash of the model file, the same wherever it lies.
-    is_compiled
-        Whether a compiled model answers.
-    model_card
-        What is known of the model, as a dictionary.
 
     Raises
     ------
@@ -107,7 +93,7 @@ class HybridAllegro(Calculator):
         self,
         model: ModelPath | Sequence[ModelPath],
         device: str | None = "auto",
-        compile: bool | Literal["auto"] = "auto",  # noqa: A002 (as torch and nequip name it)
+        compile: Compile = "auto",  # noqa: A002 (as torch and nequip name it)
         skin: float = 1.0,
         keep_memory: bool = True,
         step: Step | None = None,
@@ -121,8 +107,6 @@ class HybridAllegro(Calculator):
         self.paths = [
             Path(p) for p in ([model] if isinstance(model, (str, os.PathLike)) else model)
         ]
-        if not self.paths:
-            raise ModelError("a committee without members: give at least one model")
         if self.device.startswith("cuda:") and compile:  # compiled code is bound to the first GPU
             if compile is True:
                 raise CuliError(
@@ -134,36 +118,13 @@ class HybridAllegro(Calculator):
         self._keep_memory = keep_memory
         if keep_memory and self.device == "cpu":
             keep_freed_memory()
+        files = [model_file(path) for path in self.paths]
+        self._members = Members(files, self.device, compile, step=step)
+        self._batch_members: Members | None = None
         self.metadata = model_metadata(self.paths[0])
         digests = [model_digest(path) for path in self.paths]
         self.digest = digests[0] if len(digests) == 1 else _joint_digest(digests)
-        self._seconds = 0.0  # that evaluations have taken
-        self._use([self._opened(model_file(path)) for path in self.paths])
-        self._worth = np.inf if self.is_compiled or compile is False else self._compilation()
-
-    def _opened(self, file: Path) -> Potential:
-        place = cached(file, self.device) if self._compile else None
-        if place is not None and place != file:
-            try:
-                return Potential(place, self.device)
-            except ModelError:  # a disk that failed: what is in the cache can be made again
-                place.unlink()
-        if self._compile is True:
-            file = compile_model(file, self.device, step=self._step) or file
-        return Potential(file, self.device)
-
-    def _use(self, potentials: list[Potential]) -> None:
-        first, *others = potentials
-        for other in others:
-            if other.species != first.species or not np.array_equal(other.cutoffs, first.cutoffs):
-                raise ModelError(
-                    f"{other.file} has other species or cutoffs than {first.file}: members of a "
-                    "committee need the same"
-                )
-        self._potentials, self.model = potentials, first.model
-        self.species = first.species
-        self.is_compiled = all(potential.is_compiled for potential in potentials)
-        self._neighbors = NeighborList(first.cutoffs, self.skin, self.device)
+        self._neighbors = NeighborList(self._members.first.cutoffs, skin, self.device)
 
     def calculate(
         self,
@@ -173,13 +134,42 @@ class HybridAllegro(Calculator):
     ) -> None:
         """Evaluate the model; called by ASE."""
         super().calculate(atoms, properties, system_changes)
-        started = time.perf_counter()
-        graph = self.graph(self.atoms)
-        found = [_results(potential(graph)) for potential in self._potentials]
-        self.results = found[0] if len(found) == 1 else _committee(found)
-        self._seconds += time.perf_counter() - started
-        if self._seconds > self._worth:
-            self._compile_now()
+        self.results = results_of(self._members(self.graph(self.atoms)))
+
+    def evaluate(self, frames: Sequence[Atoms]) -> list[dict[str, Any]]:
+        """Return what `results` would hold of each of several structures, evaluated together.
+
+        Small structures, which leave a processor or GPU idle one by one, take less time.
+
+        Parameters
+        ----------
+        frames
+            Structures, which are left as they are.
+
+        Raises
+        ------
+        ModelError
+            As `graph` does, of the first structure that it does of.
+        """
+        return list(self.batches(skin=0)(dict(enumerate(frames))).values())
+
+    def batches(self, skin: float | None = None) -> Batches:
+        """Return what evaluates many structures again and again, as relaxations do.
+
+        Parameters
+        ----------
+        skin
+            Of the structures' neighbour lists in Å; by default the calculator's.
+        """
+        if self._batch_members is None:
+            files = [model_file(path) for path in self.paths]
+            is_single = any(map(is_compiled, files))  # for one structure a call, whoever compiled
+            self._batch_members = (
+                self._members
+                if is_single
+                else Members(files, self.device, self._compile, "batch", self._step)
+            )
+        return Batches(self._batch_members, self.skin if skin is None else skin)
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """Return what changed since the last evaluation, by ASE's names; charges do not matter."""
@@ -201,53 +191,33 @@ class HybridAllegro(Calculator):
         StructureError
             If positions or cell are not finite.
         """
-        if not len(atoms):
-            raise ModelError("a structure without atoms has no energy: give at least one atom")
-        if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-            check_finite(atoms, atoms.get_chemical_formula())
-        types = self._potentials[0].types(atoms)
-        positions = torch.as_tensor(atoms.positions, dtype=torch.float64).to(self.device)
-        pairs = self._neighbors.pairs(positions, atoms.cell.array, atoms.pbc, types)
-        if self._neighbors.closest < SAME_PLACE:
-            raise ModelError(_overlap(atoms))
-        cell = torch.as_tensor(atoms.cell.array, dtype=torch.float64).to(self.device)
-        return {
-            AtomicDataDict.POSITIONS_KEY: positions,
-            AtomicDataDict.CELL_KEY: cell.unsqueeze(0),
-            AtomicDataDict.ATOM_TYPE_KEY: types,
-            AtomicDataDict.EDGE_INDEX_KEY: pairs.edge_index,
-            AtomicDataDict.EDGE_CELL_SHIFT_KEY: pairs.shifts,
-        }
+        return graph_of(atoms, self._members.first, self._neighbors)
 
-    def _compilation(self) -> float:
-        """Seconds that compiling is expected to take."""
-        missing = sum(not potential.is_compiled for potential in self._potentials)
-        return missing * expected_seconds(self.device)
+    @property
+    def species(self) -> list[str]:
+        """Chemical symbols that the model knows."""
+        return self._members.first.species
 
-    def _compile_now(self) -> None:
-        """Compile, unless another process is at it: then the model goes on as it is for a while."""
-        self._seconds, compiled = 0.0, []
-        try:
-            for potential in self._potentials:
-                file = compile_model(potential.file, self.device, wait=False, step=self._step)
-                compiled.append(potential if file is None else Potential(file, self.device))
-        except CuliError as error:
-            self._worth = np.inf
-            warnings.warn(f"{error}. The model goes on as it is", stacklevel=2)
-            return
-        self._use(compiled)
-        self._worth = np.inf if self.is_compiled else self._compilation()
+    @property
+    def model(self) -> Any:
+        """The first member: a PyTorch module, or what calls its machine code."""
+        return self._members.first.model
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether compiled models answer."""
+        return self._members.is_compiled
 
     @property
     def model_card(self) -> dict[str, Any]:
         """What is known of the model: species, cutoffs, units, data, engine, errors, files."""
-        cutoffs = self._potentials[0].cutoffs
+        cutoffs = self._members.first.cutoffs
         return {
             **self.metadata,
             "species": self.species,
             "r_max": float(cutoffs.max()),
             "cutoffs": cutoffs.tolist(),
-            "files": [str(potential.file) for potential in self._potentials],
+            "files": [str(potential.file) for potential in self._members.potentials],
             "digest": self.digest,
             "device": self.device,
             "compiled": self.is_compiled,
@@ -275,39 +245,3 @@ def _reopened(
 
 def _joint_digest(digests: list[str]) -> str:
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
-
-
-def _results(found: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
-    """What a model gave, by ASE's names."""
-    energy = float(found[AtomicDataDict.TOTAL_ENERGY_KEY].item())
-    results: dict[str, Any] = {"energy": energy, "free_energy": energy}
-    results["energies"] = found[AtomicDataDict.PER_ATOM_ENERGY_KEY].reshape(-1)
-    results["forces"] = found[AtomicDataDict.FORCE_KEY]
-    stress = found[AtomicDataDict.STRESS_KEY].reshape(3, 3)
-    if np.isfinite(stress).all():  # a cell without volume has none
-        results["stress"] = full_3x3_to_voigt_6_stress(stress)
-    return results
-
-
-def _overlap(atoms: Atoms) -> str:
-    """Which atoms are at the same place."""
-    first, second, lengths = neighbour_list("ijd", atoms=atoms, cutoff=2 * SAME_PLACE)
-    k = lengths.argmin()
-    return (
-        f"{atoms.get_chemical_formula()}: atoms {first[k]} and {second[k]} are {lengths[k]:.3f} Å "
-        "apart: move one of them, or remove it"
-    )
-
-
-def _committee(members: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means of the members' results, and the spread of energy and forces."""
-    means = {name: np.mean([m[name] for m in members], axis=0) for name in members[0]}
-    energies = [m["energy"] for m in members]
-    variances = np.var([m["forces"] for m in members], axis=0, ddof=1)
-    return {
-        **means,
-        "energy": float(means["energy"]),
-        "free_energy": float(means["free_energy"]),
-        "energy_std": float(np.std(energies, ddof=1)),
-        "forces_std": np.sqrt(variances.sum(axis=1)),
-    }

@@ -60,6 +60,8 @@ class NeighborList:
     ----------
     builds
         How many times the list was built.
+    n_pairs
+        Pairs of the last call.
     closest
         Smallest distance of a pair in the last call in Å, infinite without pairs.
     """
@@ -70,7 +72,7 @@ class NeighborList:
         self.cutoff, self.skin, self.device = float(cutoffs.max()), skin, device
         self._cutoffs = torch.as_tensor(cutoffs, dtype=torch.float64, device=device)
         self._pbc: NDArray[np.bool_] | None = None
-        self.builds, self.closest = 0, np.inf
+        self.builds, self.n_pairs, self.closest = 0, 0, np.inf
 
     def pairs(
         self, positions: Tensor, cell: NDArray[np.float64], pbc: NDArray[np.bool_], types: Tensor
@@ -106,6 +108,7 @@ class NeighborList:
         if len(close):
             inside[close] = self._are_within_cutoff(close, positions)
         inside = inside.nonzero().squeeze(1)
+        self.n_pairs = len(inside)
         return Pairs(self._edge_index.index_select(1, inside), self._shifts.index_select(0, inside))
 
     def _is_of(self, pbc: NDArray[np.bool_], types: Tensor) -> bool:

@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,16 @@ from nequip.model.inference_models import load_compiled_model
 from nequip.model.saved_models.load_utils import load_saved_model
 from nequip.nn import graph_model
 from nequip.nn.embedding.utils import cutoff_str_to_fulldict
-from nequip.scripts._compile_utils import ASE_TARGET
+from nequip.scripts._compile_utils import COMPILE_TARGET_DICT
 from numpy.typing import NDArray
 from torch import Tensor
 
 from culi_mlip.calculator.global_state import evaluating, loading, precisions
+from culi_mlip.calculator.results import OF_ATOMS, Found
 from culi_mlip.errors import ModelError
 from culi_mlip.models.unrolled import unrolled
 
 Graph = dict[str, Tensor]
-
-_OF_ATOMS_AND_PAIRS = (
-    AtomicDataDict.POSITIONS_KEY,
-    AtomicDataDict.ATOM_TYPE_KEY,
-    AtomicDataDict.EDGE_INDEX_KEY,
-    AtomicDataDict.EDGE_CELL_SHIFT_KEY,
-)
 
 
 def is_compiled(file: Path) -> bool:
@@ -45,7 +39,14 @@ def is_compiled(file: Path) -> bool:
 class Potential:
     """A model in memory: of a checkpoint, a packaged or a compiled model.
 
-    The device is one of `culi_mlip.devices.check_device`.
+    Parameters
+    ----------
+    file
+        A checkpoint, packaged or compiled model.
+    device
+        One of `culi_mlip.devices.check_device`.
+    target
+        What a compiled model must be made for: "ase", one structure a call, or "batch", several.
 
     Raises
     ------
@@ -54,13 +55,15 @@ class Potential:
         types are not chemical elements.
     """
 
-    def __init__(self, file: Path, device: str) -> None:
+    def __init__(self, file: Path, device: str, target: str = "ase") -> None:
         self.file, self.device = file, device
         _warn_of_strangers(file)
         self.is_compiled = is_compiled(file)
+        self._outputs: list[str] = COMPILE_TARGET_DICT[target]["output"]
         load = _load_compiled if self.is_compiled else _load_saved
         with loading():
-            self.model, metadata = load(file, device)  # a torch module, or what calls machine code
+            # A torch module, or what calls machine code.
+            self.model, metadata = load(file, device, target)
             self._precision = precisions() if device != "cpu" else {}
         self.species: list[str] = metadata[graph_model.TYPE_NAMES_KEY]  # in the order of types
         unknown = [name for name in self.species if name not in atomic_numbers]
@@ -69,7 +72,7 @@ class Potential:
         self.cutoffs = _cutoffs(metadata)  # in Å, by the types of centre and neighbour
         self._type_of = np.full(len(atomic_numbers), -1)
         self._type_of[[atomic_numbers[name] for name in self.species]] = range(len(self.species))
-        self._numbers, self._types = np.array([], int), torch.tensor([])
+        self._last = np.array([], int), torch.tensor([])  # numbers and types
 
     def types(self, atoms: Atoms) -> Tensor:
         """Return the model's type of each atom; the same tensor while the atoms are the same.
@@ -79,20 +82,25 @@ class Potential:
         ModelError
             If the model does not know one.
         """
-        if not np.array_equal(atoms.numbers, self._numbers):
-            types = self._type_of[atoms.numbers]
-            if types.min() < 0:
+        numbers, types = self._last
+        if not np.array_equal(atoms.numbers, numbers):
+            found = self._type_of[atoms.numbers]
+            if found.min() < 0:
                 unknown = sorted(set(atoms.symbols) - set(self.species))
                 raise ModelError(
                     f"{atoms.get_chemical_formula()} holds {', '.join(unknown)}, but the model "
                     f"knows only {', '.join(self.species)}: train one on these species"
                 )
-            self._numbers = atoms.numbers.copy()
-            self._types = torch.as_tensor(types).to(self.device)
-        return self._types
+            types = torch.as_tensor(found).to(self.device)
+            self._last = atoms.numbers.copy(), types
+        return types
 
-    def __call__(self, graph: Graph) -> dict[str, NDArray[np.float64]]:
-        """Evaluate the model.
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Hold PyTorch's global settings as the model needs them."""
+        return evaluating(self._precision)
+
+    def __call__(self, graph: Graph) -> Found:
+        """Evaluate the model, within `evaluating`.
 
         Parameters
         ----------
@@ -104,38 +112,60 @@ class Potential:
         dict
             What the model gives, by nequip's keys: energies in eV, forces in eV/Å, stress in eV/Å³.
         """
-        n_atoms = len(graph[AtomicDataDict.ATOM_TYPE_KEY])
-        is_small = n_atoms < 2 or graph[AtomicDataDict.EDGE_INDEX_KEY].shape[1] < 2
-        if self.is_compiled and is_small:
-            graph = self._with_lonely_atoms(graph)
-        with evaluating(self._precision):
-            out = self.model(dict(graph))
+        needs_more = self.is_compiled and _is_small(graph)
+        out = self.model(self._with_lonely_atoms(graph) if needs_more else dict(graph))
         found = {
             key: out[key].detach().cpu().numpy().astype(float, copy=False)
-            for key in ASE_TARGET["output"]
+            for key in self._outputs
             if key in out
         }
-        if self.is_compiled and is_small:
-            energies = found[AtomicDataDict.PER_ATOM_ENERGY_KEY][:n_atoms]
-            found[AtomicDataDict.PER_ATOM_ENERGY_KEY] = energies
-            found[AtomicDataDict.TOTAL_ENERGY_KEY] = energies.sum()
-            found[AtomicDataDict.FORCE_KEY] = found[AtomicDataDict.FORCE_KEY][:n_atoms]
-        return found
+        return _without_lonely_atoms(found, graph) if needs_more else found
 
     def _with_lonely_atoms(self, graph: Graph) -> Graph:
-        """Add two atoms that see nobody: compiled models need two atoms and two pairs."""
-        positions, types, index, shifts = (graph[key] for key in _OF_ATOMS_AND_PAIRS)
-        n, r_max = len(positions), float(self.cutoffs.max())
-        far = positions[:1] + positions.new_tensor([[2 * r_max, 0, 0], [4 * r_max, 0, 0]])
-        return {
-            **graph,
-            AtomicDataDict.POSITIONS_KEY: torch.cat([positions, far]),
-            AtomicDataDict.ATOM_TYPE_KEY: torch.cat([types, types.new_zeros(2)]),
-            AtomicDataDict.EDGE_INDEX_KEY: torch.cat(
-                [index, index.new_tensor([[n, n + 1], [n + 1, n]])], dim=1
-            ),
-            AtomicDataDict.EDGE_CELL_SHIFT_KEY: torch.cat([shifts, shifts.new_zeros(2, 3)]),
+        """Add two atoms that see nobody, to a batch as a structure: compiled models need two."""
+        n, r_max = len(graph[AtomicDataDict.POSITIONS_KEY]), float(self.cutoffs.max())
+        far = graph[AtomicDataDict.POSITIONS_KEY][:1].repeat(2, 1)
+        far[:, 0] += torch.tensor([2 * r_max, 4 * r_max], device=far.device)
+        more = {
+            AtomicDataDict.POSITIONS_KEY: far,
+            AtomicDataDict.ATOM_TYPE_KEY: torch.zeros(2, dtype=torch.int64),
+            AtomicDataDict.EDGE_INDEX_KEY: torch.tensor([[n, n + 1], [n + 1, n]]),
+            AtomicDataDict.EDGE_CELL_SHIFT_KEY: torch.zeros(2, 3),
         }
+        if AtomicDataDict.BATCH_KEY in graph:
+            n_structures = len(graph[AtomicDataDict.NUM_NODES_KEY])
+            more[AtomicDataDict.CELL_KEY] = torch.eye(3).unsqueeze(0)
+            more[AtomicDataDict.NUM_NODES_KEY] = torch.tensor([2])
+            more[AtomicDataDict.BATCH_KEY] = torch.full((2,), n_structures)
+        return graph | {
+            key: torch.cat([graph[key], value.to(graph[key])], dim=_axis(key))
+            for key, value in more.items()
+        }
+
+
+def _axis(key: str) -> int:
+    """The axis that counts atoms, pairs or structures."""
+    return 1 if key == AtomicDataDict.EDGE_INDEX_KEY else 0
+
+
+def _is_small(graph: Graph) -> bool:
+    """Whether there are fewer than two atoms, pairs or, in a batch, structures."""
+    counted = (AtomicDataDict.ATOM_TYPE_KEY, AtomicDataDict.EDGE_INDEX_KEY)
+    counted += (AtomicDataDict.NUM_NODES_KEY,) if AtomicDataDict.NUM_NODES_KEY in graph else ()
+    return any(graph[key].shape[_axis(key)] < 2 for key in counted)
+
+
+def _without_lonely_atoms(found: Found, graph: Graph) -> Found:
+    """Leave out what a model gave of the atoms of `_with_lonely_atoms`."""
+    n_atoms = len(graph[AtomicDataDict.ATOM_TYPE_KEY])
+    n_structures = len(graph[AtomicDataDict.CELL_KEY])
+    found = {
+        key: values[: n_atoms if key in OF_ATOMS else n_structures] for key, values in found.items()
+    }
+    if AtomicDataDict.BATCH_KEY not in graph:  # there the lonely atoms were of the structure
+        energies = found[AtomicDataDict.PER_ATOM_ENERGY_KEY]
+        found[AtomicDataDict.TOTAL_ENERGY_KEY] = energies.sum(keepdims=True)
+    return found
 
 
 def _warn_of_strangers(file: Path) -> None:
@@ -148,7 +178,7 @@ def _warn_of_strangers(file: Path) -> None:
         )
 
 
-def _load_saved(file: Path, device: str) -> tuple[Any, dict[str, Any]]:
+def _load_saved(file: Path, device: str, target: str) -> tuple[Any, dict[str, Any]]:
     with _errors_of(file):
         model = load_saved_model(str(file)).eval().to(device)
         metadata = dict(model.metadata)
@@ -161,10 +191,11 @@ def _load_saved(file: Path, device: str) -> tuple[Any, dict[str, Any]]:
     }
 
 
-def _load_compiled(file: Path, device: str) -> tuple[Any, dict[str, Any]]:
+def _load_compiled(file: Path, device: str, target: str) -> tuple[Any, dict[str, Any]]:
+    keys = COMPILE_TARGET_DICT[target]
     # Code for 256-bit vectors runs where there are wider ones, too; PyTorch warns all the same.
     with _errors_of(file), quiet("torch.export.pt2_archive._package"):
-        return load_compiled_model(str(file), device, ASE_TARGET["input"], ASE_TARGET["output"])
+        return load_compiled_model(str(file), device, keys["input"], keys["output"])
 
 
 @contextmanager

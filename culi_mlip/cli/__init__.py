@@ -24,6 +24,7 @@ _COMMANDS = {
     "compile": "compile",
     "export": "export",
     "md": "md",
+    "relax": "relax",
     "melt-quench": "melt_quench",
     "quickstart": "quickstart",
     "info": "info",
@@ -60,6 +61,7 @@ def group(debug: bool) -> None:
     culi-mlip compile run/                      the potential as machine code
     culi-mlip export lammps run/ slab.xyz       files for LAMMPS with pair_allegro
     culi-mlip md slab.xyz --model run/          molecular dynamics
+    culi-mlip relax *.xyz --model run/          many structures at once
     culi-mlip melt-quench interface.xyz         melt, cool and choose frames
     culi-mlip info                              versions, devices, engines, what is missing
     """

@@ -3,6 +3,7 @@
 import copy
 import json
 import multiprocessing
+import os
 import pickle
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from culi_mlip.calculator import HybridAllegro, compiled, hybrid_allegro
+from culi_mlip.calculator import HybridAllegro, compiled, members
 from culi_mlip.calculator.compiled import cached, compile_model, expected_seconds
 from culi_mlip.errors import CuliError, ModelError
 from culi_mlip.files import cache_folder
@@ -87,6 +88,24 @@ def test_results_are_the_eager_models(model, structure):
         np.testing.assert_allclose(found[name], values, rtol=1e-11, atol=1e-12, err_msg=name)
 
 
+def test_batches_are_the_eager_models(model):
+    frames = [crystal(), surface(), one_atom(), cluster(), two_atoms_apart(), pair()]
+    eager = HybridAllegro(model, device="cpu", compile=False)
+    calculator = HybridAllegro(model, device="cpu", compile=True)
+    batches = calculator.batches()
+    for some in (frames, frames[:1], frames[2:3]):  # one structure, one atom as well
+        for found, atoms in zip(batches(dict(enumerate(some))).values(), some, strict=True):
+            expected = results(eager, atoms)
+            assert found.keys() == expected.keys()
+            for name, values in expected.items():
+                np.testing.assert_allclose(found[name], values, rtol=1e-11, atol=1e-12)
+    assert calculator._batch_members.is_compiled
+    # A file that was compiled for one structure a call takes them one after the other.
+    one_by_one = HybridAllegro(cached(model_file(model), "cpu"), device="cpu")
+    for found, atoms in zip(one_by_one.evaluate(frames), frames, strict=True):
+        np.testing.assert_allclose(found["forces"], results(eager, atoms)["forces"], atol=1e-12)
+
+
 def in_a_pool(calculator):
     return calculator.is_compiled, results(calculator, crystal())["energy"]
 
@@ -122,7 +141,7 @@ def test_cache_is_of_this_model_packages_threads_and_options(model, trained, mon
     file = model_file(model)
     assert cached(file, "cpu").parent == cache_folder("compiled")
     assert cached(file, "cpu", tf32=True) is None
-    assert cached(file, "cpu", "batch") is None
+    assert cached(file, "cpu", "pair_allegro") is None
     assert cached(model_file(trained["allegro"]), "cpu") is None
     for name, other in (
         ("version", lambda name: "2.99"),
@@ -138,12 +157,16 @@ def test_cache_is_of_this_model_packages_threads_and_options(model, trained, mon
         assert cached(file, "cpu") is None
 
 
-def test_compiling_is_expected_to_take_as_long_as_the_last_time(model, monkeypatch, tmp_path):
-    record = cached(model_file(model), "cpu").with_suffix(".json")
-    assert expected_seconds("cpu") == json.loads(record.read_text())["seconds"]
-    assert expected_seconds("cuda") == compiled.EXPECTED_SECONDS
+def test_compiling_is_expected_to_take_as_long_as_the_last_time(monkeypatch, tmp_path):
     monkeypatch.setenv("CULI_MLIP_CACHE", str(tmp_path))
     assert expected_seconds("cpu") == compiled.EXPECTED_SECONDS
+    for i, (device, seconds) in enumerate((("cpu", 20.0), ("cpu", 10.0), ("cuda", 90.0))):
+        record = cache_folder("compiled") / f"{3 - i}.json"
+        record.parent.mkdir(exist_ok=True)
+        record.write_text(json.dumps({"device": device, "seconds": seconds}))
+        os.utime(record, (i, i))
+    assert expected_seconds("cpu") == 10
+    assert expected_seconds("cuda") == 90
 
 
 def test_what_a_disk_damaged_in_the_cache_is_made_again(model, monkeypatch, tmp_path):
@@ -164,15 +187,15 @@ def test_what_a_disk_damaged_in_the_cache_is_made_again(model, monkeypatch, tmp_
 def test_auto_compiles_when_evaluations_have_taken_as_long(model, monkeypatch):
     calls = []
 
-    def compile_now(file, device, *, wait, step):
+    def compile_now(file, device, target, *, wait, step):
         calls.append(wait)
-        return compile_model(file, device, wait=wait, step=step) if len(calls) > 1 else None
+        return compile_model(file, device, target, wait=wait, step=step) if len(calls) > 1 else None
 
-    monkeypatch.setattr(hybrid_allegro, "cached", lambda file, device: None)
-    monkeypatch.setattr(hybrid_allegro, "compile_model", compile_now)
-    monkeypatch.setattr(hybrid_allegro, "expected_seconds", lambda device: 3.0)
+    monkeypatch.setattr(members, "cached", lambda *of: None)
+    monkeypatch.setattr(members, "compile_model", compile_now)
+    monkeypatch.setattr(members, "expected_seconds", lambda device: 3.0)
     clock = iter(range(1000))
-    monkeypatch.setattr(hybrid_allegro.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(members.time, "perf_counter", lambda: float(next(clock)))
     calculator = HybridAllegro(model, device="cpu")
     is_compiled, energies = [], []
     for _ in range(9):  # each takes a second of that clock
@@ -190,7 +213,7 @@ def test_without_a_compiler_the_model_stays_eager_with_one_warning(model, monkey
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ModelError, match="there is no C\\+\\+ compiler"):
         HybridAllegro(model, device="cpu", compile=True)
-    monkeypatch.setattr(hybrid_allegro, "expected_seconds", lambda device: 0.0)
+    monkeypatch.setattr(members, "expected_seconds", lambda device: 0.0)
     calculator = HybridAllegro(model, device="cpu")
     with pytest.warns(UserWarning, match="no C\\+\\+ compiler .* The model goes on"):
         results(calculator, crystal())

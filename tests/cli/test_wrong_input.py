@@ -51,6 +51,7 @@ def cell(tmp_path):
         (["melt-quench", "--to", "700", "--out", "new"], "would heat"),
         (["melt-quench", "--engine", "emt", "--out", "new"], "emt"),
         (["evaluate", "missing", "missing.xyz"], "missing.xyz does not exist"),
+        (["relax", "missing.xyz", "--out", "new"], "missing.xyz does not exist"),
         (["md", "missing.xyz", "--model", "missing", "--out", "new"], "missing.xyz does not exist"),
     ],
 )
@@ -61,6 +62,7 @@ def test_missing_files(culi, tmp_path, arguments, word):
 
 def test_missing_model(culi, tmp_path, cell, tiny_data):
     assert_one_line(culi("md", cell, "--model", "no", "--out", "new"), "no model at no")
+    assert_one_line(culi("relax", cell, "--model", "no", "--out", "new"), "no model at no")
     assert_one_line(culi("evaluate", "no", tiny_data / "test.extxyz"), "no model at no")
     assert not (tmp_path / "new").exists()
 
@@ -90,8 +92,9 @@ def test_setting_with_an_unknown_key_or_an_impossible_value(culi, tmp_path, tiny
 
 def test_species_that_the_model_does_not_know(culi, tmp_path, model):
     ase.io.write(tmp_path / "ag.xyz", bulk("Ag", a=4.1, cubic=True), format="extxyz")
-    done = culi("md", "ag.xyz", "--model", model, "--time", "0.01", "--out", "new")
-    assert_one_line(done, "holds Ag", "knows only Cu")
+    for command in (["md", "ag.xyz", "--time", "0.01"], ["relax", "ag.xyz"]):
+        done = culi(*command, "--model", model, "--out", "new")
+        assert_one_line(done, "holds Ag", "knows only Cu")
     assert not (tmp_path / "new").exists()
 
 
@@ -99,8 +102,9 @@ def test_nan_positions(culi, tmp_path, model, cell):
     text = cell.read_text().splitlines()
     text[2] = "Cu nan 0.0 0.0"
     cell.write_text("\n".join(text) + "\n")
-    done = culi("md", cell, "--model", model, "--out", "new")
-    assert_one_line(done, "atom 0", "NaN")
+    for command in ("md", "relax"):
+        done = culi(command, cell, "--model", model, "--out", "new")
+        assert_one_line(done, "atom 0", "NaN")
     assert not (tmp_path / "new").exists()
 
 
