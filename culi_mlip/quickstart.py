@@ -108,6 +108,8 @@ def _dataset(root: Path, quick: bool, say: Callable[[str], None], step: Step) ->
 
 
 def _training(root: Path, quick: bool, say: Callable[[str], None], step: Step) -> None:
+    from culi_mlip.calculator.uncertainty import calibrate, recorded_uncertainty
+    from culi_mlip.datasets.frames import training_frames
     from culi_mlip.models.settings import TrainSettings
     from culi_mlip.models.training import learning_curve, train
 
@@ -117,6 +119,9 @@ def _training(root: Path, quick: bool, say: Callable[[str], None], step: Step) -
         else TrainSettings(epochs=120, r_max=5.5)
     )
     trained = train(root / "data", root / "run", settings, progress=step("Training"))
+    if recorded_uncertainty(trained.folder) is None:
+        parts = [training_frames(root / "data" / f"{part}.extxyz") for part in ("train", "val")]
+        calibrate(trained.folder, *parts, progress=step("Calibrating uncertainties"))
     write_json(root / "run" / "learning_curve.json", learning_curve(root / "run"))
     validation = trained.metadata.validation
     say(
@@ -139,6 +144,7 @@ def _evaluation(root: Path, say: Callable[[str], None], step: Step) -> Errors:
             energies=result.energies,
             forces=result.forces,
             stresses=result.stresses,
+            force_errors=result.force_errors,
         )
     whole = result.errors[-1]
     say(

@@ -47,7 +47,7 @@ def test_it_says_that_the_labels_are_a_stand_in(quickstart):
 def test_page_is_self_contained_and_complete(quickstart):
     out, result, _ = quickstart
     page = result.page.read_text()
-    assert page.count("src='data:image/png;base64,") == 6
+    assert page.count("src='data:image/png;base64,") == 7
     assert not re.search(r"(src|href)=['\"]?(http|/|\.)", page)
     for word in ("stand-in for DFT", "Allegro+QDI", "meV/atom/ps", "What next", "adlayer-md"):
         assert word in page
@@ -125,12 +125,14 @@ def asked(request, tmp_path, monkeypatch):
         return SimpleNamespace(log=log, **files)
 
     validation = Validation(force_mae=0.0321, energy_mae_per_atom=0.0045, stress_mae=None)
-    trained = SimpleNamespace(metadata=SimpleNamespace(validation=validation))
+    trained = SimpleNamespace(folder=root / "run", metadata=SimpleNamespace(validation=validation))
     rows = [Errors("a", 1, 9, 9, 9, 9, 9), Errors("all", 1, 0.0067, 9, 0.0089, 9, 9)]
-    pairs = [np.full((2, 2), value) for value in (1.0, 2.0, 3.0)]
+    pairs = [np.full((2, 2), value) for value in (1.0, 2.0, 3.0, 4.0)]
     replace("labelling", "build_dataset", SimpleNamespace(card=CARD))
     replace("models.training", "train", trained)
     replace("models.training", "learning_curve", lambda folder: [{"of": folder.name}])
+    replace("calculator.uncertainty", "recorded_uncertainty", None)
+    replace("calculator.uncertainty", "calibrate", None)
     replace("calculator", "HybridAllegro", "the model")
     replace("datasets.frames", "training_frames", ["frames"])
     replace("models.evaluation", "evaluate", Evaluation(rows, *pairs))
@@ -156,7 +158,9 @@ def test_each_step_gets_what_the_steps_before_it_left(asked):
     full = TrainSettings(epochs=120, r_max=5.5)
     tiny = TrainSettings(epochs=4, num_scalar_features=16, num_tensor_features=4)
     assert settings == (tiny if asked.quick else full)
-    assert calls["training_frames"] == [((root / "data/test.extxyz",), {})]
+    parts = [arguments for arguments, _ in calls["training_frames"]]
+    assert parts == [(root / f"data/{part}.extxyz",) for part in ("train", "val", "test")]
+    assert calls["calibrate"] == [((root / "run", ["frames"], ["frames"]), {})]
     assert calls["HybridAllegro"] == [((root / "run",), {"compile": False})] * 2
     assert calls["evaluate"] == [((["frames"], "the model"), {})]
     ((start, model), nvt), ((second, _), nve) = calls["run_md"]
@@ -179,6 +183,7 @@ def test_numbers_of_the_steps_are_where_the_page_looks_for_them(asked):
     assert curve == [{"of": "run"}]
     saved = np.load(root / "evaluation/pairs.npz")
     assert [saved[key][0, 0] for key in ("energies", "forces", "stresses")] == [1, 2, 3]
+    assert saved["force_errors"][0, 0] == 4
     errors = json.loads((root / "evaluation/errors.json").read_text())["errors"]
     assert [(row["kind"], row["force_mae"]) for row in errors] == [("a", 9), ("all", 0.0089)]
     summary = json.loads((root / "md/summary.json").read_text())

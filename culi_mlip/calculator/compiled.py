@@ -19,12 +19,12 @@ import time
 from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from culi_mlip import __version__
-from culi_mlip.calculator.potential import is_compiled
+from culi_mlip.calculator.potential import is_compiled, outputs
 from culi_mlip.devices import hardware
 from culi_mlip.errors import CuliError, ModelError, OutputError
 from culi_mlip.files import (
@@ -36,6 +36,7 @@ from culi_mlip.files import (
     read_json,
     write_json,
 )
+from culi_mlip.models.last_layer import with_last_layer_features
 from culi_mlip.models.unrolled import UnrolledAllegro, unrolled
 from culi_mlip.process import die_with_parent, end_family
 from culi_mlip.progress import Progress, Step, bars
@@ -46,19 +47,35 @@ EXPECTED_SECONDS = 75.0
 """Of a compilation, where none was timed: the default model on one core took 73 s."""
 
 
-def cached(file: Path, device: str, target: Target = "ase", *, tf32: bool = False) -> Path | None:
+class _Options(NamedTuple):
+    """What is compiled for; see `compile_model`."""
+
+    device: str
+    target: Target
+    tf32: bool
+    features: bool
+
+
+def cached(
+    file: Path,
+    device: str,
+    target: Target = "ase",
+    *,
+    tf32: bool = False,
+    features: bool = False,
+) -> Path | None:
     """Return the compiled model of a file that is in the cache, or None.
 
     Parameters
     ----------
     file
         A checkpoint or packaged model.
-    device, target, tf32
+    device, target, tf32, features
         As in `compile_model`.
     """
     if is_compiled(file):
         return file
-    place = _place(file, device, target, tf32)
+    place = _place(file, _Options(device, target, tf32, features))
     return place if place.exists() else None
 
 
@@ -68,6 +85,7 @@ def compile_model(
     target: Target = "ase",
     *,
     tf32: bool = False,
+    features: bool = False,
     out: Path | None = None,
     wait: bool = True,
     step: Step | None = None,
@@ -84,6 +102,8 @@ def compile_model(
         The program that evaluates it: "ase", "batch" (torch-sim) or "pair_allegro" (LAMMPS).
     tf32
         Whether products of float32 on a GPU may be rounded to TF32.
+    features
+        Whether the compiled model gives the features of its last layer, too.
     out
         Where to put the file, ending in ``.nequip.pt2``, instead of the cache.
     wait
@@ -106,11 +126,12 @@ def compile_model(
     """
     if is_compiled(file):
         return file
-    place = _place(file, device, target, tf32)
+    options = _Options(device, target, tf32, features)
+    place = _place(file, options)
     with ExitStack() as held:
         advance = step or held.enter_context(bars())
         if out:
-            _compile(out, file, device, target, tf32, advance(f"Compiling {file.name}"))
+            _compile(out, file, options, advance(f"Compiling {file.name}"))
             return out
         try:
             held.enter_context(file_lock(place.with_suffix(".lock"), wait=wait))
@@ -120,10 +141,10 @@ def compile_model(
             return None
         if not place.exists():
             started = time.monotonic()
-            _compile(place, file, device, target, tf32, advance(f"Compiling {file.name}"))
-            record = {"file": str(file.absolute()), "target": target, "device": device}
+            _compile(place, file, options, advance(f"Compiling {file.name}"))
             seconds = round(time.monotonic() - started, 1)
-            write_json(place.with_suffix(".json"), {**record, "seconds": seconds})
+            record = {"file": str(file.absolute()), **options._asdict(), "seconds": seconds}
+            write_json(place.with_suffix(".json"), record)
     return place
 
 
@@ -138,15 +159,13 @@ def expected_seconds(device: str) -> float:
     return EXPECTED_SECONDS
 
 
-def _place(file: Path, device: str, target: Target, tf32: bool) -> Path:
+def _place(file: Path, options: _Options) -> Path:
     """Where in the cache the compiled model is: by all that it depends on."""
     depends_on = {
         "model": file_digest(file),
-        "target": target,
-        "device": device,
-        "hardware": _instruction_set(device),
-        "threads": torch.get_num_threads() if device == "cpu" else None,  # stand in the code
-        "tf32": tf32,
+        **options._asdict(),
+        "hardware": _instruction_set(options.device),
+        "threads": torch.get_num_threads() if options.device == "cpu" else None,  # in the code
         "packages": {name: version(name) for name in ("torch", "nequip", "nequip-allegro")},
         "culi_mlip": __version__,
     }
@@ -166,16 +185,15 @@ def _instruction_set(device: str) -> list[str]:
     return [platform.machine(), hardware(device), *flags]
 
 
-def _compile(
-    place: Path, file: Path, device: str, target: Target, tf32: bool, progress: Progress
-) -> None:
+def _compile(place: Path, file: Path, options: _Options, progress: Progress) -> None:
     """Compile in another process, and put the result in its place in one step."""
+    device = options.device
     if device == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
         raise ModelError(
             f"{file} cannot be compiled: there is no C++ compiler (g++, or what CXX names)"
         )
     started, expected = time.monotonic(), round(expected_seconds(device))
-    options = {"file": str(file.absolute()), "device": device, "target": target, "tf32": tf32}
+    job = {"file": str(file.absolute()), **options._asdict()}
     progress(0, expected)
     with output_errors(place):  # before minutes of work
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -184,7 +202,7 @@ def _compile(
         unfinished, log = Path(work, "model.nequip.pt2"), Path(work, "log")
         with log.open("w", encoding="utf-8") as printed:
             process = subprocess.Popen(  # noqa: S603 (our own interpreter, fixed arguments)
-                [sys.executable, "-m", __name__, json.dumps({**options, "out": str(unfinished)})],
+                [sys.executable, "-m", __name__, json.dumps({**job, "out": str(unfinished)})],
                 env={
                     **os.environ,
                     "OMP_NUM_THREADS": str(torch.get_num_threads()),
@@ -226,10 +244,13 @@ def main(job: dict[str, Any]) -> None:
 
     set_global_state(allow_tf32=job["tf32"])
     model: Any = unrolled(load_saved_model(job["file"]))
+    if job["features"]:
+        model = with_last_layer_features(model)
     target = COMPILE_TARGET_DICT[job["target"]]
+    given = outputs(job["target"], job["features"])
     metadata = {**model.metadata, **get_latest_global_state(only_metadata_related=True)}
     metadata = {k: str(int(v)) if isinstance(v, bool) else str(v) for k, v in metadata.items()}
-    for key, fields in (("INPUTS", target["input"]), ("OUTPUTS", target["output"])):
+    for key, fields in (("INPUTS", target["input"]), ("OUTPUTS", given)):
         name = getattr(aoti_metadata, f"NEQUIP_AOTI_{key}_KEY")
         metadata[name] = aoti_metadata.serialize_aoti_keys(fields)
     example = target["data_settings"](_example(model.metadata))
@@ -238,7 +259,7 @@ def main(job: dict[str, Any]) -> None:
         model=model,
         device=job["device"],
         input_fields=target["input"],
-        output_fields=target["output"],
+        output_fields=given,
         data=AtomicDataDict.to_(example, torch.device(job["device"])),
         batch_map=target["batch_map_settings"](sizes),
         output_path=job["out"],

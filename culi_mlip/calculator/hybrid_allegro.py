@@ -18,6 +18,7 @@ from culi_mlip.calculator.members import Compile, Members
 from culi_mlip.calculator.neighbors import NeighborList
 from culi_mlip.calculator.potential import Graph, is_compiled
 from culi_mlip.calculator.results import results_of
+from culi_mlip.calculator.uncertainty import Rigidity, recorded_uncertainty
 from culi_mlip.devices import check_device
 from culi_mlip.errors import CuliError
 from culi_mlip.models.files import model_digest, model_file, model_metadata
@@ -40,6 +41,12 @@ class HybridAllegro(Calculator):
         and there are ``results["energy_std"]`` (eV) and ``results["forces_std"]`` (eV/Å, one for
         each atom: the root of the summed variances of the three components), both with n - 1 in
         the denominator.
+
+        Of one model of a run folder whose uncertainties are calibrated, as `culi-mlip train`
+        does, there are ``results["uncertainty"]``, the length of the force error that is expected
+        of each atom (root mean square, eV/Å); ``results["domain_distance"]``, which above 1 says
+        that an atom is unlike those of the training; and ``results["energy_uncertainty"]`` in
+        eV. See `culi_mlip.calculator.uncertainty`.
     device
         "cpu", "cuda" or "cuda:N"; "auto" takes the GPU if there is one.
     compile
@@ -119,7 +126,9 @@ class HybridAllegro(Calculator):
         if keep_memory and self.device == "cpu":
             keep_freed_memory()
         files = [model_file(path) for path in self.paths]
-        self._members = Members(files, self.device, compile, step=step)
+        record = recorded_uncertainty(self.paths[0]) if len(files) == 1 else None
+        self._rigidity = Rigidity(record) if record else None
+        self._members = Members(files, self.device, compile, of_features=self._rigidity, step=step)
         self._batch_members: Members | None = None
         self.metadata = model_metadata(self.paths[0])
         digests = [model_digest(path) for path in self.paths]
@@ -167,7 +176,7 @@ class HybridAllegro(Calculator):
             self._batch_members = (
                 self._members
                 if is_single
-                else Members(files, self.device, self._compile, "batch", self._step)
+                else Members(files, self.device, self._compile, "batch", self._rigidity, self._step)
             )
         return Batches(self._batch_members, self.skin if skin is None else skin)
 
@@ -212,8 +221,10 @@ class HybridAllegro(Calculator):
     def model_card(self) -> dict[str, Any]:
         """What is known of the model: species, cutoffs, units, data, engine, errors, files."""
         cutoffs = self._members.first.cutoffs
+        record = self._rigidity and self._rigidity.record
         return {
             **self.metadata,
+            "uncertainty": record and record.model_dump(exclude={"metric"}),
             "species": self.species,
             "r_max": float(cutoffs.max()),
             "cutoffs": cutoffs.tolist(),

@@ -12,14 +12,18 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from culi_mlip.calculator.compiled import Target, cached, compile_model, expected_seconds
 from culi_mlip.calculator.potential import Graph, Potential
 from culi_mlip.calculator.results import Found
 from culi_mlip.errors import CuliError, ModelError
+from culi_mlip.models.last_layer import FEATURES_KEY
 from culi_mlip.progress import Step
 
 Compile = bool | Literal["auto"]
+
+OfFeatures = Callable[[NDArray[np.float64], Graph], Found]
 
 
 class Members:
@@ -36,6 +40,8 @@ class Members:
         evaluations have taken as long as compiling is expected to take.
     target
         What the models are compiled for: "ase" for one structure a call, "batch" for several.
+    of_features
+        What to compute of the last layer's features of atoms, and their graph, if anything.
     step
         As in `culi_mlip.calculator.compiled.compile_model`.
 
@@ -51,11 +57,13 @@ class Members:
         device: str,
         compile: Compile,  # noqa: A002 (as torch and nequip name it)
         target: Target = "ase",
+        of_features: OfFeatures | None = None,
         step: Step | None = None,
     ) -> None:
         if not files:
             raise ModelError("a committee without members: give at least one model")
-        self.device, self.target = device, target
+        self.device, self.target, self._of_features = device, target, of_features
+        self._features = of_features is not None
         self._compile, self._step = compile, step
         self._workers: ThreadPoolExecutor | None = None
         self._seconds = 0.0  # that evaluations have taken
@@ -78,7 +86,10 @@ class Members:
 
     def _evaluated(self, made: Callable[[], Graph]) -> list[Found]:
         graph = made()
-        return [potential(graph) for potential in self.potentials]
+        found = [potential(graph) for potential in self.potentials]
+        if self._of_features:
+            found = [f | self._of_features(f.pop(FEATURES_KEY), graph) for f in found]
+        return found
 
     def _mapped(
         self, function: Callable[..., list[Found]], made: Sequence[Any]
@@ -113,15 +124,26 @@ class Members:
         return all(potential.is_compiled for potential in self.potentials)
 
     def _opened(self, file: Path) -> Potential:
-        place = cached(file, self.device, self.target) if self._compile else None
+        place = None
+        if self._compile:
+            place = cached(file, self.device, self.target, features=self._features)
         if place is not None and place != file:
             try:
-                return Potential(place, self.device, self.target)
+                return self._in_memory(place)
             except ModelError:  # a disk that failed: what is in the cache can be made again
                 place.unlink()
-        if self._compile is True:
-            file = compile_model(file, self.device, self.target, step=self._step) or file
-        return Potential(file, self.device, self.target)
+        compiled = self._compiled(file, wait=True) if self._compile is True else None
+        return compiled or self._in_memory(file)
+
+    def _compiled(self, file: Path, *, wait: bool) -> Potential | None:
+        """The compiled model of a file; None if another process is at it, for which we wait not."""
+        place = compile_model(
+            file, self.device, self.target, features=self._features, wait=wait, step=self._step
+        )
+        return self._in_memory(place) if place else None
+
+    def _in_memory(self, file: Path) -> Potential:
+        return Potential(file, self.device, self.target, self._features)
 
     def _use(self, potentials: list[Potential]) -> None:
         first, *others = potentials
@@ -140,14 +162,9 @@ class Members:
 
     def _compile_now(self) -> None:
         """Compile, unless another process is at it: then the models go on as they are a while."""
-        self._seconds, compiled = 0.0, []
-        options: dict[str, Any] = {"wait": False, "step": self._step}
+        self._seconds = 0.0
         try:
-            for potential in self.potentials:
-                file = compile_model(potential.file, self.device, self.target, **options)
-                compiled.append(
-                    potential if file is None else Potential(file, self.device, self.target)
-                )
+            compiled = [self._compiled(p.file, wait=False) or p for p in self.potentials]
         except CuliError as error:
             self._worth = np.inf
             warnings.warn(f"{error}. The model goes on as it is", stacklevel=2)

@@ -26,6 +26,7 @@ from torch import Tensor
 from culi_mlip.calculator.global_state import evaluating, loading, precisions
 from culi_mlip.calculator.results import OF_ATOMS, Found
 from culi_mlip.errors import ModelError
+from culi_mlip.models.last_layer import FEATURES_KEY, with_last_layer_features
 from culi_mlip.models.unrolled import unrolled
 
 Graph = dict[str, Tensor]
@@ -47,6 +48,8 @@ class Potential:
         One of `culi_mlip.devices.check_device`.
     target
         What a compiled model must be made for: "ase", one structure a call, or "batch", several.
+    features
+        Whether it gives the features of its last layer, too.
 
     Raises
     ------
@@ -55,15 +58,17 @@ class Potential:
         types are not chemical elements.
     """
 
-    def __init__(self, file: Path, device: str, target: str = "ase") -> None:
+    def __init__(
+        self, file: Path, device: str, target: str = "ase", features: bool = False
+    ) -> None:
         self.file, self.device = file, device
         _warn_of_strangers(file)
         self.is_compiled = is_compiled(file)
-        self._outputs: list[str] = COMPILE_TARGET_DICT[target]["output"]
+        self._outputs = outputs(target, features)
         load = _load_compiled if self.is_compiled else _load_saved
         with loading():
             # A torch module, or what calls machine code.
-            self.model, metadata = load(file, device, target)
+            self.model, metadata = load(file, device, target, features)
             self._precision = precisions() if device != "cpu" else {}
         self.species: list[str] = metadata[graph_model.TYPE_NAMES_KEY]  # in the order of types
         unknown = [name for name in self.species if name not in atomic_numbers]
@@ -178,10 +183,17 @@ def _warn_of_strangers(file: Path) -> None:
         )
 
 
-def _load_saved(file: Path, device: str, target: str) -> tuple[Any, dict[str, Any]]:
+def outputs(target: str, features: bool) -> list[str]:
+    """Return what a model gives, by nequip's keys."""
+    return [*COMPILE_TARGET_DICT[target]["output"], *([FEATURES_KEY] if features else [])]
+
+
+def _load_saved(file: Path, device: str, target: str, features: bool) -> tuple[Any, dict[str, Any]]:
     with _errors_of(file):
         model = load_saved_model(str(file)).eval().to(device)
         metadata = dict(model.metadata)
+    if features:
+        model = with_last_layer_features(model)
     types = metadata[graph_model.TYPE_NAMES_KEY].split(" ")
     by_pair = metadata.get(graph_model.PER_EDGE_TYPE_CUTOFF_KEY)
     return unrolled(model), {
@@ -191,11 +203,16 @@ def _load_saved(file: Path, device: str, target: str) -> tuple[Any, dict[str, An
     }
 
 
-def _load_compiled(file: Path, device: str, target: str) -> tuple[Any, dict[str, Any]]:
-    keys = COMPILE_TARGET_DICT[target]
+def _load_compiled(
+    file: Path, device: str, target: str, features: bool
+) -> tuple[Any, dict[str, Any]]:
+    inputs = COMPILE_TARGET_DICT[target]["input"]
     # Code for 256-bit vectors runs where there are wider ones, too; PyTorch warns all the same.
     with _errors_of(file), quiet("torch.export.pt2_archive._package"):
-        return load_compiled_model(str(file), device, keys["input"], keys["output"])
+        try:
+            return load_compiled_model(str(file), device, inputs, outputs(target, features))
+        except ValueError:  # it may give the features, too
+            return load_compiled_model(str(file), device, inputs, outputs(target, features=True))
 
 
 @contextmanager

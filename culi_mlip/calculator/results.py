@@ -10,10 +10,18 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from nequip.data import AtomicDataDict
 from numpy.typing import NDArray
 
+from culi_mlip.models.last_layer import FEATURES_KEY
+
 Found = dict[str, NDArray[np.float64]]
 """What a model gave, by nequip's keys: of each atom, or of each structure."""
 
-OF_ATOMS = (AtomicDataDict.PER_ATOM_ENERGY_KEY, AtomicDataDict.FORCE_KEY)
+UNCERTAINTIES = ("uncertainty", "domain_distance", "energy_uncertainty")
+"""What the last layer's features tell; see `culi_mlip.calculator.uncertainty`."""
+
+OF_ATOMS = (
+    *(AtomicDataDict.PER_ATOM_ENERGY_KEY, AtomicDataDict.FORCE_KEY, FEATURES_KEY),
+    *UNCERTAINTIES[:2],
+)
 """What a model gives of each atom."""
 
 
@@ -39,6 +47,9 @@ def _named(found: Found) -> dict[str, Any]:
     stress = found[AtomicDataDict.STRESS_KEY].reshape(3, 3)
     if np.isfinite(stress).all():  # a cell without volume has none
         results["stress"] = full_3x3_to_voigt_6_stress(stress)
+    for name in UNCERTAINTIES:
+        if name in found:
+            results[name] = float(found[name].item()) if name not in OF_ATOMS else found[name]
     return results
 
 

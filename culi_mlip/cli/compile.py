@@ -27,7 +27,7 @@ TARGETS = {"ase": "ase", "batch": "batch", "lammps": "pair_allegro"}
 def command(model: Path, target: str, tf32: bool, out: Path | None, device: str | None) -> None:
     """Compile MODEL (a run folder, checkpoint or packaged model) by AOTInductor.
 
-    What is compiled for ASE lies in the cache, where `md` and HybridAllegro find it; it holds for
+    What is compiled lies in the cache, where `md`, `relax` and HybridAllegro find it; it holds for
     this machine's kind of processor, number of threads and PyTorch.
 
     \b
@@ -36,6 +36,7 @@ def command(model: Path, target: str, tf32: bool, out: Path | None, device: str 
       culi-mlip compile run/ --device cuda --tf32 --target lammps --out cu-li.nequip.pt2
     """
     from culi_mlip.calculator.compiled import compile_model
+    from culi_mlip.calculator.uncertainty import recorded_uncertainty
     from culi_mlip.cli import console
     from culi_mlip.devices import check_device
     from culi_mlip.errors import ModelError
@@ -46,11 +47,13 @@ def command(model: Path, target: str, tf32: bool, out: Path | None, device: str 
     file = model_file(model)
     if file.name.endswith(".nequip.pt2"):
         raise ModelError(f"{file} is a compiled model: give the run folder or checkpoint it is of")
+    is_ours = out is None and target != "lammps" and recorded_uncertainty(model) is not None
     place = compile_model(
         file,
         check_device(device).partition(":")[0],
         TARGETS[target],  # type: ignore[arg-type]  # click has checked it
         tf32=tf32,
+        features=is_ours,
         out=out,
     )
     console.out.print(f"Compiled: {place}")

@@ -54,14 +54,16 @@ def command(
     nequip's own training runs on a plain configuration, run/config.yaml; `cd run &&
     nequip-train` repeats it in run/repeated. Killed at any moment, the same command continues
     from the last epoch; with --schedule constant and more --epochs it extends a training that has
-    finished.
+    finished. At the end the model's uncertainties are calibrated on the validation frames.
 
     \b
     Example:
       culi-mlip train data/ --variant qdi --out run/
       culi-mlip train data/ --preset paper-culi-qdi --epochs 50
     """
+    from culi_mlip.calculator.uncertainty import calibrate, recorded_uncertainty
     from culi_mlip.cli import console
+    from culi_mlip.datasets.frames import training_frames
     from culi_mlip.models.settings import load_settings
     from culi_mlip.models.training import train
 
@@ -70,6 +72,10 @@ def command(
     chosen = load_settings(settings, given, preset)
     with console.steps() as step:
         trained = train(data, out, chosen, keys=keys, device=device, progress=step("Training"))
+        if recorded_uncertainty(trained.folder) is None:
+            parts = [training_frames(data / f"{part}.extxyz", keys) for part in ("train", "val")]
+            progress = step("Calibrating uncertainties")
+            calibrate(trained.folder, *parts, device=device, progress=progress)
     energies = ", ".join(f"{s} {e:.4f}" for s, e in trained.metadata.reference_energies.items())
     validation = trained.metadata.validation
     console.out.print(f"Reference energies (eV/atom): {energies}")

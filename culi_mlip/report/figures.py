@@ -58,6 +58,40 @@ def parity(
     return figure
 
 
+def calibration(force_errors: NDArray[np.float64]) -> Figure:
+    """Return expected against true force errors, of atoms and of tenths of them.
+
+    Parameters
+    ----------
+    force_errors
+        Expected and true length of the force error of each atom in eV/Å, shape (atoms, 2).
+    """
+    figure = Figure(figsize=(5, 3.9), layout="constrained")
+    axes = figure.subplots()
+    axes.set(
+        xlabel="expected force error (meV/Å)", ylabel="force error (meV/Å)", xscale="log",
+        yscale="log",
+    )  # fmt: skip
+    shown = 1000 * force_errors[(force_errors > 0).all(axis=1)]
+    if len(shown):
+        axes.scatter(shown[:, 0], shown[:, 1], s=4, alpha=0.25, color=ACCENT, lw=0, label="atoms")
+        tenths = np.array_split(shown[shown[:, 0].argsort()], min(10, len(shown)))
+        means = np.array([np.sqrt(np.square(tenth).mean(axis=0)) for tenth in tenths])
+        axes.plot(
+            means[:, 0],
+            means[:, 1],
+            "o-",
+            color=SECOND,
+            ms=4,
+            lw=1,
+            label="tenths (root mean square)",
+        )
+        ends = [shown[:, 0].min(), shown[:, 0].max()]
+        axes.plot(ends, ends, color="0.6", lw=1, ls="--", label="as expected")
+        axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
 def learning_curve(epochs: Sequence[Mapping[str, float]]) -> Figure:
     """Return validation errors against the epoch, on a logarithmic scale.
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a quickstart folder."""
+"""Self-contained HTML pages about a quickstart folder, and about a model's errors."""
 
 from __future__ import annotations
 
@@ -16,10 +16,54 @@ from culi_mlip.datasets.card import Card
 from culi_mlip.datasets.split import MEANING
 from culi_mlip.dynamics.analysis import MDSummary
 from culi_mlip.files import read_frames, read_json, write_bytes, write_text
-from culi_mlip.models.evaluation import Errors, ErrorsRecord
+from culi_mlip.models.evaluation import Errors, ErrorsRecord, Evaluation
 from culi_mlip.models.files import ModelRecord
 from culi_mlip.report import figures, html
 from culi_mlip.report.html import Html, heading, image, paragraph
+
+
+def evaluation_page(evaluation: Evaluation, model: str, frames: str) -> str:
+    """Return a self-contained page about a model's errors on labelled frames.
+
+    Parameters
+    ----------
+    evaluation
+        The errors.
+    model, frames
+        What was evaluated on what.
+    """
+    return html.document(
+        f"Errors of {model}",
+        [
+            heading(f"Errors of {model}", 1),
+            paragraph(f"On the {evaluation.errors[-1].frames} frames of {frames}."),
+            errors_table(evaluation.errors),
+            image(
+                figures.parity(evaluation.energies, evaluation.forces, evaluation.stresses),
+                "Predictions against the reference.",
+            ),
+            *_calibration(evaluation),
+        ],
+    )
+
+
+def _calibration(evaluation: Evaluation) -> list[Html]:
+    """What the model expects of its own errors, if it does."""
+    correlation, outside = evaluation.rank_correlation, evaluation.outside
+    if correlation is None:
+        return []
+    found = [
+        heading("Does the model know its errors?"),
+        image(
+            figures.calibration(evaluation.force_errors),
+            "Force errors that the model expects of itself, beside those that it has.",
+        ),
+        paragraph(f"Spearman's correlation of the two, by atom: {correlation:.2f}."),
+    ]
+    if outside:
+        unlike = f"{sum(outside)} of {len(outside)} frames hold atoms unlike those of the training."
+        found.append(paragraph(unlike))
+    return found
 
 
 def write_page(folder: str | os.PathLike[str]) -> Path:
@@ -84,7 +128,12 @@ def _sections(
         heading("How good is the potential?"),
         paragraph(f"The split is by {split}: {MEANING[split]}."),
         image(drawn["parity"], f"Predictions against the reference on test frames, by {split}."),
-        _errors_table(errors),
+        errors_table(errors),
+        *(
+            [image(drawn["calibration"], "Force errors that the model expects of itself.")]
+            if "calibration" in drawn
+            else []
+        ),
         image(drawn["learning_curve"], "Validation errors during training."),
         heading("What it was trained on"),
         _dataset_table(card),
@@ -114,8 +163,10 @@ def _figures(root: Path, md: MDSummary) -> dict[str, Figure]:
     pairs = np.load(root / "evaluation/pairs.npz")
     frames = read_frames(root / "md/nvt/trajectory.extxyz")
     logs = {name: _columns(root / f"md/{name}/log.csv") for name in ("nvt", "nve")}
+    expects = "force_errors" in pairs and len(pairs["force_errors"])  # not in older folders
     return {
         "parity": figures.parity(pairs["energies"], pairs["forces"], pairs["stresses"]),
+        **({"calibration": figures.calibration(pairs["force_errors"])} if expects else {}),
         "learning_curve": figures.learning_curve(read_json(root / "run/learning_curve.json")),
         "snapshots": figures.snapshots(
             {"start": frames[0], f"after {md.nvt_time_ps:g} ps": frames[-1]}
@@ -136,7 +187,8 @@ def _columns(path: Path) -> dict[str, Any]:
     return {name: np.atleast_1d(table[name]) for name in table.dtype.names or ()}
 
 
-def _errors_table(errors: Sequence[Errors]) -> Html:
+def errors_table(errors: Sequence[Errors]) -> Html:
+    """Return a table of errors by kind of structure."""
     return html.table(
         ["kind", "frames", "energy MAE (meV/atom)", "force MAE (meV/Å)", "stress MAE (GPa)"],
         [

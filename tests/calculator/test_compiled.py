@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections import defaultdict
 
 import ase.db
 import joblib
@@ -19,6 +20,8 @@ from ase import Atoms
 
 from culi_mlip.calculator import HybridAllegro, compiled, members
 from culi_mlip.calculator.compiled import cached, compile_model, expected_seconds
+from culi_mlip.calculator.results import UNCERTAINTIES
+from culi_mlip.calculator.uncertainty import calibrate
 from culi_mlip.errors import CuliError, ModelError
 from culi_mlip.files import cache_folder
 from culi_mlip.models.files import model_file
@@ -28,11 +31,12 @@ from tests.calculator.test_hybrid_allegro import (
     one_atom_in_a_cell_smaller_than_the_cutoff,
     surface,
 )
+from tests.calculator.test_uncertainty import labelled
 
 
 @pytest.fixture(scope="module")
-def model(trained):
-    """A run folder whose model is compiled, and in the cache."""
+def model(trained, tmp_path_factory):
+    """A run folder with uncertainties whose model is compiled, and in the cache."""
     if shutil.which("g++") is None:
         pytest.skip("there is no C++ compiler")
     told = []
@@ -41,12 +45,19 @@ def model(trained):
         told.append(name)
         return lambda done, total: told.append((done, total))
 
-    calculator = HybridAllegro(trained["qdi"], device="cpu", compile=True, step=step)
+    run = shutil.copytree(trained["qdi"], tmp_path_factory.mktemp("compiled") / "run")
+    frames = [labelled(seed) for seed in range(12)]
+    calibrate(run, frames[:6], frames[6:], device="cpu")
+    calculator = HybridAllegro(run, device="cpu", compile=True, step=step)
     assert calculator.is_compiled
     assert told[0] == "Compiling best.ckpt"
     assert [done for done, _ in told[1:]] == sorted(done for done, _ in told[1:])
     assert told[-1][0] == told[-1][1]
-    return trained["qdi"]
+    return run
+
+
+# Of little-known directions single bits of the features are magnified.
+TOLERANCE = defaultdict(lambda: 1e-11, dict.fromkeys(UNCERTAINTIES, 1e-5))
 
 
 def results(calculator, atoms):
@@ -83,12 +94,12 @@ def pair():
 def test_results_are_the_eager_models(model, structure):
     eager = results(HybridAllegro(model, device="cpu", compile=False), structure())
     found = results(HybridAllegro(model, device="cpu"), structure())
-    assert found.keys() == eager.keys()
+    assert found.keys() == eager.keys() >= {"uncertainty", "energy_uncertainty"}
     for name, values in eager.items():
-        np.testing.assert_allclose(found[name], values, rtol=1e-11, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(found[name], values, rtol=TOLERANCE[name], atol=1e-12)
 
 
-def test_batches_are_the_eager_models(model):
+def test_batches_are_the_eager_models(model, tmp_path):
     frames = [crystal(), surface(), one_atom(), cluster(), two_atoms_apart(), pair()]
     eager = HybridAllegro(model, device="cpu", compile=False)
     calculator = HybridAllegro(model, device="cpu", compile=True)
@@ -98,10 +109,12 @@ def test_batches_are_the_eager_models(model):
             expected = results(eager, atoms)
             assert found.keys() == expected.keys()
             for name, values in expected.items():
-                np.testing.assert_allclose(found[name], values, rtol=1e-11, atol=1e-12)
+                np.testing.assert_allclose(found[name], values, rtol=TOLERANCE[name], atol=1e-12)
     assert calculator._batch_members.is_compiled
     # A file that was compiled for one structure a call takes them one after the other.
-    one_by_one = HybridAllegro(cached(model_file(model), "cpu"), device="cpu")
+    place = cached(model_file(model), "cpu", features=True)
+    alone = shutil.copy(place, tmp_path / "alone.nequip.pt2")
+    one_by_one = HybridAllegro(alone, device="cpu")
     for found, atoms in zip(one_by_one.evaluate(frames), frames, strict=True):
         np.testing.assert_allclose(found["forces"], results(eager, atoms)["forces"], atol=1e-12)
 
@@ -139,9 +152,10 @@ def test_database_row_names_the_model(model, tmp_path):
 
 def test_cache_is_of_this_model_packages_threads_and_options(model, trained, monkeypatch):
     file = model_file(model)
-    assert cached(file, "cpu").parent == cache_folder("compiled")
-    assert cached(file, "cpu", tf32=True) is None
-    assert cached(file, "cpu", "pair_allegro") is None
+    assert cached(file, "cpu", features=True).parent == cache_folder("compiled")
+    assert cached(file, "cpu", tf32=True, features=True) is None
+    assert cached(file, "cpu") is None
+    assert cached(file, "cpu", "pair_allegro", features=True) is None
     assert cached(model_file(trained["allegro"]), "cpu") is None
     for name, other in (
         ("version", lambda name: "2.99"),
@@ -150,11 +164,11 @@ def test_cache_is_of_this_model_packages_threads_and_options(model, trained, mon
     ):
         with monkeypatch.context() as context:
             context.setattr(compiled, name, other)
-            assert cached(file, "cpu") is None
+            assert cached(file, "cpu", features=True) is None
             assert not HybridAllegro(model, device="cpu").is_compiled
     with monkeypatch.context() as context:
         context.setattr(compiled.torch, "get_num_threads", lambda: 77)
-        assert cached(file, "cpu") is None
+        assert cached(file, "cpu", features=True) is None
 
 
 def test_compiling_is_expected_to_take_as_long_as_the_last_time(monkeypatch, tmp_path):
@@ -170,7 +184,7 @@ def test_compiling_is_expected_to_take_as_long_as_the_last_time(monkeypatch, tmp
 
 
 def test_what_a_disk_damaged_in_the_cache_is_made_again(model, monkeypatch, tmp_path):
-    place = cached(model_file(model), "cpu")
+    place = cached(model_file(model), "cpu", features=True)
     monkeypatch.setenv("CULI_MLIP_CACHE", str(tmp_path))
     broken = tmp_path / "compiled" / place.name
     broken.parent.mkdir()
@@ -187,11 +201,11 @@ def test_what_a_disk_damaged_in_the_cache_is_made_again(model, monkeypatch, tmp_
 def test_auto_compiles_when_evaluations_have_taken_as_long(model, monkeypatch):
     calls = []
 
-    def compile_now(file, device, target, *, wait, step):
+    def compile_now(*of, wait, **options):
         calls.append(wait)
-        return compile_model(file, device, target, wait=wait, step=step) if len(calls) > 1 else None
+        return compile_model(*of, wait=wait, **options) if len(calls) > 1 else None
 
-    monkeypatch.setattr(members, "cached", lambda *of: None)
+    monkeypatch.setattr(members, "cached", lambda *of, features: None)
     monkeypatch.setattr(members, "compile_model", compile_now)
     monkeypatch.setattr(members, "expected_seconds", lambda device: 3.0)
     clock = iter(range(1000))

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 import culi_mlip.calculator
 from culi_mlip import datasets, dynamics, labelling
+from culi_mlip.calculator import uncertainty
 from culi_mlip.datasets.frames import LabelKeys
 from culi_mlip.dynamics import Relaxed
 from culi_mlip.dynamics.melt_quench import Chosen, Schedule
@@ -101,6 +102,9 @@ def test_devices_keys_and_presets_reach_a_training(run, record, tmp_path):
         validation=SimpleNamespace(force_mae=None, energy_mae_per_atom=0.0123),
     )  # fmt: skip
     trained = record(training, "train", training.TrainedModel(Path("kept"), metadata))
+    known = record(uncertainty, "recorded_uncertainty")
+    frames = record(datasets.frames, "training_frames", lambda path, keys: [path.name])
+    calibrated = record(uncertainty, "calibrate")
     (tmp_path / "s.yaml").write_text("batch_size: 3\nr_max: 4.5\n")
     options = ["--preset", "paper-culi-qdi", "--settings", "s.yaml", "--r-max", 4.25]
     output = run("train", "some", "--out", "here", *options, "--device", "cpu", "--devices", 1,
@@ -108,6 +112,10 @@ def test_devices_keys_and_presets_reach_a_training(run, record, tmp_path):
     (((data, out, settings), given),) = trained
     assert (data, out) == (Path("some"), Path("here"))
     assert given == {"keys": LabelKeys("e", "f", "s"), "device": "cpu"}
+    assert known == [((Path("kept"),), {})]
+    assert [arguments[1] for arguments, _ in frames] == [LabelKeys("e", "f", "s")] * 2
+    kept = (Path("kept"), ["train.extxyz"], ["val.extxyz"])
+    assert calibrated == [(kept, {"device": "cpu"})]
     from culi_mlip.models.presets import PRESETS
 
     preset = PRESETS["paper-culi-qdi"]
@@ -133,9 +141,14 @@ def models(record, tmp_path):
 def test_evaluation_takes_its_device_and_its_labels(run, record, models):
     frames = record(datasets.frames, "training_frames", ["frames"])
     rows = [Errors("a", 2, 0.0012, 0.2, 0.0345, 0.4, None), Errors("all", 3, 0.5, 0.6, None, 1, 2)]
-    found = evaluation.Evaluation(rows, *[np.empty((0, 2))] * 3)
+    errors = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 4.0]])
+    found = evaluation.Evaluation(rows, *[np.empty((0, 2))] * 3, errors, [True, False])
     calls = record(evaluation, "evaluate", found)
-    output = run("evaluate", "model", "some.xyz", "--device", "cpu", *KEYS, "--out", "e.json")
+    options = ["--out", "e.json", "--page", "e.html"]
+    output = run("evaluate", "model", "some.xyz", "--device", "cpu", *KEYS, *options)
+    assert "Spearman's correlation 1.00" in output
+    assert "1 of 2 frames hold atoms unlike those of the training" in output
+    assert "On the 3 frames of some.xyz." in Path("e.html").read_text()
     assert models == [((Path("model"),), {"device": "cpu"})]
     assert frames == [((Path("some.xyz"), LabelKeys("e", "f", "s")), {})]
     assert calls == [((["frames"], "a calculator"), {})]

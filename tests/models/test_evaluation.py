@@ -83,6 +83,35 @@ def test_components_are_in_the_order_of_atoms_and_axes():
     assert found.stresses.tolist() == [[i / 100, 0.02] for i in range(6)]
 
 
+class Doubtful(Constant):
+    """Expects errors as large as atoms are high; what is above 4 Å is outside."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.kind = name
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results[self.kind] = atoms.positions[:, 2]
+        if self.kind == "uncertainty":
+            self.results["domain_distance"] = atoms.positions[:, 2] / 4
+
+
+@pytest.mark.parametrize("name", ["uncertainty", "forces_std"])
+def test_expected_force_errors_stand_before_true_ones(name):
+    frames = [frame(2, "a", energy=1.0, force=0.0), frame(1, "a", energy=1.0)]
+    frames[0].calc.results["forces"] = np.array([[0.3, 0.4, 0.5], [3.0, 4.0, 12.5]])
+    frames[1].positions[0, 2] = 3.9
+    frames[1].calc = SinglePointCalculator(frames[1], energy=1.0)
+    found = evaluate(frames, Doubtful(name))
+    assert found.force_errors.tolist() == [[6, pytest.approx(0.5)], [15, 13]]
+    assert found.outside == ([True, False] if name == "uncertainty" else [])
+    assert found.rank_correlation == pytest.approx(1)
+    plain = evaluate(frames, Constant())
+    assert plain.force_errors.shape == (0, 2)
+    assert plain.rank_correlation is None
+
+
 def test_no_frames_are_refused():
     with pytest.raises(DatasetError, match="no frames"):
         evaluate([], Constant())

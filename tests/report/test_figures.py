@@ -13,6 +13,7 @@ from culi_mlip.models.noise import NoiseErrors, PowerLaw
 from culi_mlip.quantum.analysis import Fisher
 from culi_mlip.report.circuits import fisher_figure, noise_figure
 from culi_mlip.report.figures import (
+    calibration,
     contact_sheet,
     heights,
     learning_curve,
@@ -46,6 +47,21 @@ def test_parity_shows_pascals_and_thousandths():
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("reference", "potential")
     empty = parity(energies, forces, np.empty((0, 2))).axes[2]
     assert empty.texts[0].get_text() == "no reference"
+
+
+def test_calibration_shows_atoms_and_root_mean_squares_of_tenths():
+    expected = np.arange(1, 41) / 100
+    true = np.where(np.arange(40) % 2, 3 * expected, expected)
+    axes = calibration(np.column_stack([expected, true])[::-1]).axes[0]
+    points = axes.collections[0].get_offsets()
+    assert sorted(points[:, 0]) == pytest.approx(1000 * expected)
+    tenths, line = (np.column_stack(drawn.get_data()) for drawn in axes.get_lines())
+    first = [np.sqrt(np.mean(np.square(values[:4]))) for values in (expected, true)]
+    assert len(tenths) == 10
+    assert tenths[0] == pytest.approx(1000 * np.array(first))
+    assert line.tolist() == [[10, 10], [400, 400]]
+    assert "expected force error (meV/Å)" in axes.get_xlabel()
+    assert not calibration(np.empty((0, 2))).axes[0].collections
 
 
 def test_energies_of_a_run_are_per_atom_in_thousandths():

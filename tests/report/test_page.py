@@ -1,6 +1,7 @@
 """The quickstart's page: units, per-atom energies, the row "all", nothing that HTML would obey."""
 
 import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from culi_mlip.cli import group
 from culi_mlip.dynamics.analysis import MDSummary
 from culi_mlip.files import write_frames, write_json, write_text
-from culi_mlip.models.evaluation import Errors, evaluate
+from culi_mlip.models.evaluation import Errors, Evaluation, evaluate
 from culi_mlip.report import write_page
+from culi_mlip.report.page import evaluation_page
 from culi_mlip.structures import bulk, rattled, slab
 from tests.report.reader import Reader
 
@@ -62,7 +64,7 @@ def page(tmp_path_factory):
     write_json(root / "evaluation/errors.json", rows)
     pairs = {
         key: np.array([[0.0, 0.1], [1.0, 1.0 + i]])
-        for i, key in enumerate(("energies", "forces", "stresses"))
+        for i, key in enumerate(("energies", "forces", "stresses", "force_errors"))
     }
     np.savez_compressed(root / "evaluation/pairs.npz", **pairs)
     frame = slab("Cu", (1, 0, 0), thickness=3, free_layers=None)
@@ -117,9 +119,9 @@ def test_what_others_wrote_is_text(page):
 
 
 def test_errors_of_energies_alone_are_dashes(page, tmp_path):
-    from culi_mlip.report.page import _errors_table
+    from culi_mlip.report.page import errors_table
 
-    assert Reader(_errors_table([Errors(**errors("all", 1, 0.001, None, None))])).tables[0][1] == [
+    assert Reader(errors_table([Errors(**errors("all", 1, 0.001, None, None))])).tables[0][1] == [
         "all", "1", "1.0", "–", "–",
     ]  # fmt: skip
 
@@ -169,6 +171,8 @@ def test_each_figure_is_drawn_from_its_own_file(page):
     drawn = _figures(page.root, MDSummary.read(page.root / "md/summary.json"))
     shown = [axes.texts[0].get_text() for axes in drawn["parity"].axes]
     assert shown == ["MAE 50 meV/atom", "MAE 550 meV/Å", f"MAE {1.05 * GPA:.3g} GPa"]
+    (points,) = drawn["calibration"].axes[0].collections
+    assert points.get_offsets().tolist() == [[1000, 4000]], "what is 0 has no logarithm"
     assert drawn["learning_curve"].axes[0].get_lines()[0].get_ydata()[-1] == pytest.approx(50)
     for name, kelvin, lines in (("nvt", 310, 2), ("nve", 290, 1)):
         assert drawn[name].get_suptitle() == name.upper()
@@ -183,6 +187,31 @@ def test_each_figure_is_drawn_from_its_own_file(page):
     assert rise[1] - rise[0] == pytest.approx(1)
     assert {file.stem for file in (page.root / "figures").iterdir()} == {*drawn}
     assert "First and last frame of 2 ps at 300 K" in page.text
+
+
+def test_folders_of_before_there_were_uncertainties_have_a_page(page, tmp_path):
+    from culi_mlip.report.page import _figures
+
+    root = shutil.copytree(page.root, tmp_path / "old")
+    pairs = dict(np.load(root / "evaluation/pairs.npz"))
+    del pairs["force_errors"]
+    np.savez_compressed(root / "evaluation/pairs.npz", **pairs)
+    assert "calibration" not in _figures(root, MDSummary.read(root / "md/summary.json"))
+
+
+def test_page_of_an_evaluation():
+    rows = [Errors("all", 3, 0.0042, 9, 0.0077, 9, 0.5 / GPA)]
+    pairs = np.array([[1.0, 2.0], [2.0, 3.0], [3.0, 2.5]])
+    found = Evaluation(rows, pairs, pairs, pairs, pairs, [True, False, False])
+    page = Reader(evaluation_page(found, "a <b>", "some.xyz"))
+    assert "Errors of a <b>" in page.text
+    assert "On the 3 frames of some.xyz." in page.text
+    assert "correlation of the two, by atom: 0.50." in page.text
+    assert "1 of 3 frames hold atoms unlike those of the training." in page.text
+    assert page.tables[0][1] == ["all", "3", "4.2", "7.7", "0.50"]
+    plain = Reader(evaluation_page(Evaluation(rows, pairs, pairs, pairs), "a", "b"))
+    assert "correlation" not in plain.text
+    assert "unlike" not in plain.text
 
 
 def test_what_next_are_commands_that_there_are(page):
