@@ -2,12 +2,12 @@
 
     CULI_MLIP_DATA=…/data python benchmarks/uncertainty.py --out runs/    # half an hour, two cores
 
-The PBE frames of mlearn (Zuo et al., J. Phys. Chem. A 124, 731, 2020; `mlearn/` of the data folder).
-Copper: four Allegro+QDI models, seeds 0 to 3, trained on 60 % of the AIMD, vacancy and surface
-frames and a fifth of the elastic ones, tested on 25 %: Spearman's correlation of expected and true
-force error by atom. Lithium: a model trained on solids (300 and 408 K, elastic, surfaces), tested on solids
-that it has not seen and on AIMD of liquids (680 and 907 K): frames that are told to be outside. Then the
-time of a force call with uncertainties beside one without, in turns.
+The PBE frames of mlearn (Zuo et al., J. Phys. Chem. A 124, 731, 2020), `mlearn/` of the data
+folder. Copper: four Allegro+QDI models, seeds 0 to 3, trained on 60 % of the AIMD, vacancy and
+surface frames and of a fifth of the elastic ones, tested on 25 %: Spearman's correlation of
+expected and true force error by atom. Lithium: a model trained on solids (300 and 408 K, elastic,
+surfaces), tested on solids that it has not seen and on AIMD of liquids (680 and 907 K): frames that
+are told to be outside. Then the time of a force call with uncertainties beside one without.
 """
 
 from __future__ import annotations
