@@ -27,6 +27,7 @@ from hybrid import big_slab
 from nequip.data import AtomicDataDict
 
 from culi_mlip.calculator import HybridAllegro
+from culi_mlip.calculator.compiled import Options
 from culi_mlip.calculator.potential import Graph
 from culi_mlip.models.files import model_file
 from culi_mlip.process import keep_freed_memory
@@ -58,8 +59,8 @@ compiled.main(job)
 
 def compile_(run: Path, out: Path, written_out: bool, options: dict[str, object]) -> Path:
     """Compile a model by some of the measures, in a process of its own."""
-    job = {"file": str(model_file(run)), "out": str(out), "device": "cpu", "target": "ase"}
-    given = json.dumps([written_out, options, {**job, "tf32": False}])
+    job = {"file": str(model_file(run)), "out": str(out), **Options("cpu")._asdict()}
+    given = json.dumps([written_out, options, job])
     subprocess.run([sys.executable, "-c", SCRIPT, given], check=True, capture_output=True)
     return out
 

@@ -43,17 +43,26 @@ from culi_mlip.progress import Progress, Step, bars
 
 Target = Literal["ase", "batch", "pair_allegro"]
 
+Kernel = Literal["written-out", "triton", "cuequivariance"]
+
+MODIFIERS: dict[Kernel, str] = {
+    "triton": "enable_TritonContracter",
+    "cuequivariance": "enable_CuEquivarianceContracter",
+}
+"""nequip-allegro's tensor products for GPUs, in the place of those that we write out."""
+
 EXPECTED_SECONDS = 75.0
 """Of a compilation, where none was timed: the default model on one core took 73 s."""
 
 
-class _Options(NamedTuple):
+class Options(NamedTuple):
     """What is compiled for; see `compile_model`."""
 
     device: str
-    target: Target
-    tf32: bool
-    features: bool
+    target: Target = "ase"
+    tf32: bool = False
+    features: bool = False
+    kernel: Kernel = "written-out"
 
 
 def cached(
@@ -75,7 +84,7 @@ def cached(
     """
     if is_compiled(file):
         return file
-    place = _place(file, _Options(device, target, tf32, features))
+    place = _place(file, Options(device, target, tf32, features))
     return place if place.exists() else None
 
 
@@ -86,6 +95,7 @@ def compile_model(
     *,
     tf32: bool = False,
     features: bool = False,
+    kernel: Kernel = "written-out",
     out: Path | None = None,
     wait: bool = True,
     step: Step | None = None,
@@ -104,6 +114,9 @@ def compile_model(
         Whether products of float32 on a GPU may be rounded to TF32.
     features
         Whether the compiled model gives the features of its last layer, too.
+    kernel
+        Of the tensor products: "written-out" (see `culi_mlip.models.unrolled`) or, on a GPU,
+        nequip-allegro's "triton" or "cuequivariance".
     out
         Where to put the file, ending in ``.nequip.pt2``, instead of the cache.
     wait
@@ -120,13 +133,15 @@ def compile_model(
     Raises
     ------
     ModelError
-        If there is no C++ compiler, or it failed.
+        If there is no C++ compiler, or it failed; or the kernel is for GPUs.
     OutputError
         If the cache cannot be written.
     """
     if is_compiled(file):
         return file
-    options = _Options(device, target, tf32, features)
+    options = Options(device, target, tf32, features, kernel)
+    if kernel != "written-out" and device == "cpu":
+        raise ModelError(f"the kernel {kernel} is for GPUs: leave it out, or give --device cuda")
     place = _place(file, options)
     with ExitStack() as held:
         advance = step or held.enter_context(bars())
@@ -159,7 +174,7 @@ def expected_seconds(device: str) -> float:
     return EXPECTED_SECONDS
 
 
-def _place(file: Path, options: _Options) -> Path:
+def _place(file: Path, options: Options) -> Path:
     """Where in the cache the compiled model is: by all that it depends on."""
     depends_on = {
         "model": file_digest(file),
@@ -185,7 +200,7 @@ def _instruction_set(device: str) -> list[str]:
     return [platform.machine(), hardware(device), *flags]
 
 
-def _compile(place: Path, file: Path, options: _Options, progress: Progress) -> None:
+def _compile(place: Path, file: Path, options: Options, progress: Progress) -> None:
     """Compile in another process, and put the result in its place in one step."""
     device = options.device
     if device == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
@@ -236,6 +251,7 @@ def last_error(printed: str) -> str:
 def main(job: dict[str, Any]) -> None:
     """Compile a model, as ``nequip-compile`` does, with its Allegro layers written out."""
     from nequip.data import AtomicDataDict
+    from nequip.model.modify_utils import modify
     from nequip.model.saved_models.load_utils import load_saved_model
     from nequip.scripts._compile_utils import COMPILE_TARGET_DICT
     from nequip.utils import aoti_metadata
@@ -243,7 +259,9 @@ def main(job: dict[str, Any]) -> None:
     from nequip.utils.global_state import get_latest_global_state, set_global_state
 
     set_global_state(allow_tf32=job["tf32"])
-    model: Any = unrolled(load_saved_model(job["file"]))
+    model: Any = load_saved_model(job["file"])
+    kernel = MODIFIERS.get(job["kernel"])
+    model = modify(model, [{"modifier": kernel}]) if kernel else unrolled(model)
     if job["features"]:
         model = with_last_layer_features(model)
     target = COMPILE_TARGET_DICT[job["target"]]

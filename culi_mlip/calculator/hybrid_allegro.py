@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+from nequip.data import AtomicDataDict
 
 from culi_mlip.calculator.batch import Batches
 from culi_mlip.calculator.graphs import graph_of
@@ -20,7 +21,7 @@ from culi_mlip.calculator.potential import Graph, is_compiled
 from culi_mlip.calculator.results import results_of
 from culi_mlip.calculator.uncertainty import Rigidity, recorded_uncertainty
 from culi_mlip.devices import check_device
-from culi_mlip.errors import CuliError
+from culi_mlip.errors import CuliError, ModelError
 from culi_mlip.models.files import model_digest, model_file, model_metadata
 from culi_mlip.process import keep_freed_memory
 from culi_mlip.progress import Step
@@ -201,6 +202,22 @@ class HybridAllegro(Calculator):
             If positions or cell are not finite.
         """
         return graph_of(atoms, self._members.first, self._neighbors)
+
+    def largest(self, atoms: Atoms) -> int:
+        """Return about how many atoms of a structure's density fit on the device in one call.
+
+        Raises
+        ------
+        ModelError
+            If no atoms of the structure are within the cutoff of each other.
+        """
+        graph, potential = self.graph(atoms), self._members.first
+        if not graph[AtomicDataDict.EDGE_INDEX_KEY].shape[1]:
+            raise ModelError(
+                f"{atoms.get_chemical_formula()} has no pairs: give a denser structure"
+            )
+        with potential.evaluating():
+            return potential.largest(graph)
 
     @property
     def species(self) -> list[str]:

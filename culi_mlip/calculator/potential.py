@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from culi_mlip.calculator.global_state import evaluating, loading, precisions
+from culi_mlip.calculator.memory import is_out_of_memory, largest
 from culi_mlip.calculator.results import OF_ATOMS, Found
 from culi_mlip.errors import ModelError
 from culi_mlip.models.last_layer import FEATURES_KEY, with_last_layer_features
@@ -117,6 +118,23 @@ class Potential:
         dict
             What the model gives, by nequip's keys: energies in eV, forces in eV/Å, stress in eV/Å³.
         """
+        try:
+            return self._evaluated(graph)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            n_atoms, n_pairs = (graph[key].shape[_axis(key)] for key in _COUNTED)
+            raise ModelError(
+                f"{n_atoms:,} atoms with {n_pairs:,} pairs within the cutoff need more memory than "
+                f"{self.device} has: about {self.largest(graph):,} atoms like these fit; give "
+                "fewer, or let LAMMPS share them among GPUs (culi-mlip export lammps)"
+            ) from error
+
+    def largest(self, graph: Graph) -> int:
+        """Return about how many atoms of a structure's density fit on the device in one call."""
+        return largest(self._evaluated, graph)
+
+    def _evaluated(self, graph: Graph) -> Found:
         needs_more = self.is_compiled and _is_small(graph)
         out = self.model(self._with_lonely_atoms(graph) if needs_more else dict(graph))
         found = {
@@ -148,6 +166,9 @@ class Potential:
         }
 
 
+_COUNTED = (AtomicDataDict.ATOM_TYPE_KEY, AtomicDataDict.EDGE_INDEX_KEY)
+
+
 def _axis(key: str) -> int:
     """The axis that counts atoms, pairs or structures."""
     return 1 if key == AtomicDataDict.EDGE_INDEX_KEY else 0
@@ -155,8 +176,8 @@ def _axis(key: str) -> int:
 
 def _is_small(graph: Graph) -> bool:
     """Whether there are fewer than two atoms, pairs or, in a batch, structures."""
-    counted = (AtomicDataDict.ATOM_TYPE_KEY, AtomicDataDict.EDGE_INDEX_KEY)
-    counted += (AtomicDataDict.NUM_NODES_KEY,) if AtomicDataDict.NUM_NODES_KEY in graph else ()
+    of_batch = (AtomicDataDict.NUM_NODES_KEY,) if AtomicDataDict.NUM_NODES_KEY in graph else ()
+    counted = _COUNTED + of_batch
     return any(graph[key].shape[_axis(key)] < 2 for key in counted)
 
 

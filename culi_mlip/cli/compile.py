@@ -22,13 +22,23 @@ TARGETS = {"ase": "ase", "batch": "batch", "lammps": "pair_allegro"}
     help="Who evaluates it: ASE, torch-sim (batch) or LAMMPS (pair_allegro).",
 )
 @click.option("--tf32", is_flag=True, help="On a GPU, round products of float32 to TF32.")
+@click.option(
+    "--kernel",
+    type=click.Choice(["written-out", "triton", "cuequivariance"]),
+    default="written-out",
+    show_default=True,
+    help="Of the tensor products; the last two are nequip-allegro's, for GPUs.",
+)
 @options.out("A file ending in .nequip.pt2, instead of the cache.")
 @options.device
-def command(model: Path, target: str, tf32: bool, out: Path | None, device: str | None) -> None:
+def command(
+    model: Path, target: str, tf32: bool, kernel: str, out: Path | None, device: str | None
+) -> None:
     """Compile MODEL (a run folder, checkpoint or packaged model) by AOTInductor.
 
     What is compiled lies in the cache, where `md`, `relax` and HybridAllegro find it; it holds for
-    this machine's kind of processor, number of threads and PyTorch.
+    this machine's kind of processor, number of threads and PyTorch. With --tf32 or --kernel give
+    them the file that is printed.
 
     \b
     Example:
@@ -54,6 +64,7 @@ def command(model: Path, target: str, tf32: bool, out: Path | None, device: str 
         TARGETS[target],  # type: ignore[arg-type]  # click has checked it
         tf32=tf32,
         features=is_ours,
+        kernel=kernel,  # type: ignore[arg-type]  # click has checked it
         out=out,
     )
     console.out.print(f"Compiled: {place}")

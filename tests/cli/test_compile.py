@@ -42,6 +42,11 @@ def test_wrong_input(culi, tmp_path, arguments, words):
     assert not list(tmp_path.iterdir())
 
 
+def test_kernels_for_gpus_are_not_for_the_cpu(culi, trained):
+    done = culi("compile", trained["allegro"], "--device", "cpu", "--kernel", "triton")
+    assert_one_line(done, "the kernel triton is for GPUs", "--device cuda")
+
+
 def test_a_compiled_model_is_not_compiled_again(culi, tmp_path, trained):
     name = "model.nequip.pt2"
     (tmp_path / name).write_bytes((trained["allegro"] / "checkpoints/best.ckpt").read_bytes())

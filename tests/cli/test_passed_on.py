@@ -12,7 +12,7 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-import culi_mlip.calculator
+import culi_mlip.calculator.compiled
 from culi_mlip import datasets, dynamics, labelling
 from culi_mlip.calculator import uncertainty
 from culi_mlip.datasets.frames import LabelKeys
@@ -655,3 +655,24 @@ def test_every_option_of_relax_reaches_it(run, record, models, tmp_path):
         "out": Path("relaxed"), "fmax": 0.05, "steps": 500, "cell": False, "optimizer": "fire",
     }  # fmt: skip
     assert models[1][0] == (Path("run"),)
+
+
+def test_every_option_of_compile_reaches_the_compiler(run, record, tmp_path, monkeypatch):
+    (tmp_path / "a.ckpt").write_text("")
+    found = record(model_files, "model_file", Path("a.ckpt"))
+    known = record(uncertainty, "recorded_uncertainty", "a record")
+    compiled = record(culi_mlip.calculator.compiled, "compile_model", Path("there"))
+    monkeypatch.setattr("culi_mlip.devices.check_device", lambda name: name or "cuda:0")
+    plain = {"tf32": False, "features": True, "kernel": "written-out", "out": None}
+    assert "Compiled: there" in run("compile", "a")
+    assert compiled.pop() == ((Path("a.ckpt"), "cuda", "ase"), plain)
+    run("compile", "a", "--device", "cpu", "--target", "batch", "--tf32", "--kernel", "triton")
+    of_batch = plain | {"tf32": True, "kernel": "triton"}
+    assert compiled.pop() == ((Path("a.ckpt"), "cpu", "batch"), of_batch)
+    run("compile", "a", "--target", "lammps", "--out", "m.nequip.pt2")
+    of_lammps = plain | {"features": False, "out": Path("m.nequip.pt2")}
+    assert compiled.pop() == ((Path("a.ckpt"), "cuda", "pair_allegro"), of_lammps)
+    run("compile", "a", "--out", "m.nequip.pt2")
+    assert compiled.pop()[1] == of_lammps, "other programs know no features"
+    assert found[0] == ((Path("a"),), {})
+    assert known[0] == ((Path("a"),), {})

@@ -1,0 +1,101 @@
+"""How large a structure can be: memory that a model takes for a pair, and that a device has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import accumulate
+from typing import Any
+
+import psutil
+import torch
+from nequip.data import AtomicDataDict
+from torch.profiler import ProfilerActivity, profile
+
+Graph = dict[str, torch.Tensor]
+
+PROBE = 10_000
+"""Pairs on which memory is measured; it grows in proportion to them."""
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error of PyTorch's says that there is no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def largest(model: Callable[[Graph], Any], graph: Graph) -> int:
+    """Return about how many atoms of a structure's density a model can evaluate in a call.
+
+    Parameters
+    ----------
+    model
+        Evaluates a graph, on the graph's device.
+    graph
+        A structure with pairs, which may be too large.
+    """
+    device = graph[AtomicDataDict.POSITIONS_KEY].device
+    part = _part(graph)
+    n_pairs = part[AtomicDataDict.EDGE_INDEX_KEY].shape[1]
+    model(part)  # what stays from the first call on, such as constants, is not the structure's
+    for_a_pair = _peak(lambda: model(part), device) / n_pairs
+    pairs_of_an_atom = graph[AtomicDataDict.EDGE_INDEX_KEY].shape[1] / len(
+        graph[AtomicDataDict.POSITIONS_KEY]
+    )
+    return int(_free(device) / for_a_pair / pairs_of_an_atom)
+
+
+def _part(graph: Graph) -> Graph:
+    """The graph of the first pairs, and of their atoms."""
+    index = graph[AtomicDataDict.EDGE_INDEX_KEY][:, :PROBE]
+    atoms, renamed = index.unique(return_inverse=True)
+    part = {
+        **{key: graph[key][atoms] for key in _OF_PROBED_ATOMS},
+        AtomicDataDict.CELL_KEY: graph[AtomicDataDict.CELL_KEY][:1],
+        AtomicDataDict.EDGE_INDEX_KEY: renamed,
+        AtomicDataDict.EDGE_CELL_SHIFT_KEY: graph[AtomicDataDict.EDGE_CELL_SHIFT_KEY][:PROBE],
+    }
+    if AtomicDataDict.BATCH_KEY in graph:  # one structure of them
+        part[AtomicDataDict.BATCH_KEY] = torch.zeros_like(atoms)
+        part[AtomicDataDict.NUM_NODES_KEY] = atoms.new_tensor([len(atoms)])
+    return part
+
+
+_OF_PROBED_ATOMS = (AtomicDataDict.POSITIONS_KEY, AtomicDataDict.ATOM_TYPE_KEY)
+
+
+def _peak(call: Callable[[], Any], device: torch.device) -> float:
+    """Bytes that a call takes at most."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) - before
+    with (
+        _silent_stderr(),
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled,
+    ):
+        call()
+    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
+    return max(accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())))
+
+
+def _free(device: torch.device) -> int:
+    """Bytes that a device has left, those that PyTorch keeps for its next tensors among them."""
+    if device.type != "cuda":
+        return int(psutil.virtual_memory().available)
+    torch.cuda.empty_cache()
+    return int(torch.cuda.mem_get_info(device)[0])
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Hold back what the profiler's machine code writes."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

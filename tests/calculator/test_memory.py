@@ -1,0 +1,83 @@
+"""How large a structure can be, beside what the system counts, and what is said beyond."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+from culi_mlip.calculator import HybridAllegro, memory
+from culi_mlip.errors import ModelError
+
+MEASURED = """
+import json, sys
+from ase.build import bulk
+from culi_mlip.calculator import HybridAllegro, memory
+
+def peak():
+    return 1024 * int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+
+calculator = HybridAllegro(sys.argv[1], device="cpu", compile=False, skin=0)
+small, large = bulk("Cu", cubic=True) * 3, bulk("Cu", cubic=True) * 9
+graph = calculator.graph(large)
+small.calc = calculator
+small.get_forces()
+before = peak()
+calculator._members(graph)
+taken = peak() - before
+memory._free = lambda device: 10**12
+print(json.dumps([taken, 10**12 / calculator.largest(small), len(large)]))
+"""
+
+TOO_LARGE = """
+import resource, sys
+from ase.build import bulk
+from culi_mlip.calculator import HybridAllegro
+
+calculator = HybridAllegro(sys.argv[1], device="cpu", compile=False, skin=0)
+small, large = bulk("Cu", cubic=True) * 3, bulk("Cu", cubic=True) * 12
+for atoms in (small, large):
+    atoms.calc = calculator
+small.get_forces()
+now = 1024 * int(open("/proc/self/status").read().split("VmSize:")[1].split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (now + 2**28, now + 2**28))
+large.get_forces()
+"""
+
+
+def script(text, run):
+    return subprocess.run(
+        [sys.executable, "-c", text, run], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_of_a_call_is_what_the_system_counts(trained):
+    done = script(MEASURED, trained["qdi"])
+    assert done.returncode == 0, done.stderr
+    taken, of_an_atom, n_atoms = json.loads(done.stdout)
+    # The allocator wastes some.
+    assert 0.7 * taken < of_an_atom * n_atoms < 1.05 * taken
+
+
+def test_estimates_do_not_depend_on_the_structures_size(trained, monkeypatch):
+    monkeypatch.setattr(memory, "_free", lambda device: 10**10)
+    calculator = HybridAllegro(trained["qdi"], device="cpu", compile=False)
+    found = [calculator.largest(bulk("Cu", cubic=True) * n) for n in (2, 4, 8)]
+    np.testing.assert_allclose(found, found[0], rtol=0.05)
+    thin = calculator.largest(bulk("Cu", a=4.2, cubic=True) * 4)
+    assert thin > 1.5 * found[0]  # fewer pairs an atom
+    with pytest.raises(ModelError, match="Cu has no pairs"):
+        calculator.largest(Atoms("Cu"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits address space")
+def test_what_is_too_large_is_told_with_what_fits(trained):
+    done = script(TOO_LARGE, trained["qdi"])
+    assert done.returncode == 1
+    message = done.stderr.strip().splitlines()[-1]
+    assert "ModelError: 6,912 atoms with" in message
+    assert "need more memory than cpu has: about" in message
