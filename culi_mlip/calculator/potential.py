@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +123,19 @@ class Potential:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            n_atoms, n_pairs = (graph[key].shape[_axis(key)] for key in _COUNTED)
-            raise ModelError(
-                f"{n_atoms:,} atoms with {n_pairs:,} pairs within the cutoff need more memory than "
-                f"{self.device} has: about {self.largest(graph):,} atoms like these fit; give "
-                "fewer, or let LAMMPS share them among GPUs (culi-mlip export lammps)"
-            ) from error
+        # Not above, where the error's traceback holds what was computed so far.
+        raise ModelError(self._too_large(graph))
+
+    def _too_large(self, graph: Graph) -> str:
+        n_atoms, n_pairs = (graph[key].shape[_axis(key)] for key in _COUNTED)
+        fitting = "fewer"
+        with suppress(RuntimeError):  # there may not be memory enough to measure it
+            fitting = f"about {self.largest(graph):,}"
+        return (
+            f"{n_atoms:,} atoms with {n_pairs:,} pairs within the cutoff need more memory than "
+            f"{self.device} has: {fitting} atoms like these fit; give fewer, or let LAMMPS share "
+            "them among GPUs (culi-mlip export lammps)"
+        )
 
     def largest(self, graph: Graph) -> int:
         """Return about how many atoms of a structure's density fit on the device in one call."""
