@@ -98,8 +98,11 @@ def contender(name: str, model: Path, atoms: Atoms, threads: int, connection: Co
     opened, _, options = CONTENDERS[name]
     atoms.calc, owner = opened(model, **options)
     owner.model = timed = Timed(owner.model)
+    positions, momenta = atoms.positions.copy(), atoms.get_momenta()
     md = VelocityVerlet(atoms, 1.0 * units.fs)
     while steps := connection.recv():
+        atoms.positions[:] = positions  # an untrained potential ruins a structure in the long run
+        atoms.set_momenta(momenta)
         timed.seconds, start = 0.0, time.perf_counter()
         md.run(steps)
         whole = time.perf_counter() - start
@@ -114,6 +117,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--variant", default="allegro")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--run", type=Path, help="a run folder, instead of an untrained model")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # stands in compiled code, too
@@ -126,7 +130,8 @@ def main() -> None:
         subprocess.run(command, cwd=run, check=True, capture_output=True)
         print(f"{arguments.threads} threads; torch {torch.__version__}")
         for size in arguments.sizes:
-            measure(lithium_on_copper(size), run, theirs, arguments.turns, arguments.threads)
+            atoms = lithium_on_copper(size)
+            measure(atoms, run, theirs, arguments.turns, arguments.threads, arguments.only)
 
 
 def untrained(folder: Path, variant: str) -> Path:
@@ -137,14 +142,18 @@ def untrained(folder: Path, variant: str) -> Path:
     return train(folder / "data", folder / "run", settings).folder
 
 
-def measure(atoms: Atoms, run: Path, theirs: Path, turns: int, threads: int) -> None:
+def measure(
+    atoms: Atoms, run: Path, theirs: Path, turns: int, threads: int, names: list[str]
+) -> None:
     """Time one size and print its lines."""
     processes = multiprocessing.get_context("spawn")
     connections = []
-    for name, (_, takes_theirs, _) in CONTENDERS.items():
+    for name in names:
+        _, takes_theirs, _ = CONTENDERS[name]
         here, there = processes.Pipe()
         arguments = (name, theirs if takes_theirs else run, atoms, threads, there)
         processes.Process(target=contender, args=arguments, daemon=True).start()
+        there.close()  # so that one that fails is not waited for
         here.send(3)
         here.recv()  # one after another, also the first steps, and compiling
         connections.append(here)
@@ -162,7 +171,7 @@ def measure(atoms: Atoms, run: Path, theirs: Path, turns: int, threads: int) -> 
         f"{f'{len(atoms)} atoms':38}{'ms/step':>9}{'ratio':>8}{'quartiles':>18}"
         f"{'not the model':>15}{'µs/atom':>9}{'MB':>7}"
     )
-    for i, name in enumerate(CONTENDERS):
+    for i, name in enumerate(names):
         print(
             f"  {name:36}{1e3 * whole[i]:9.2f}{ratio[i]:8.3f}   ({low[i]:.3f} to {high[i]:.3f})"
             f"{100 * (1 - model[i] / whole[i]):13.1f} %{1e6 * whole[i] / len(atoms):9.1f}"
