@@ -23,14 +23,18 @@ from nequip.scripts._compile_utils import COMPILE_TARGET_DICT
 from numpy.typing import NDArray
 from torch import Tensor
 
+from culi_mlip.calculator.blocks import in_blocks, part_of
 from culi_mlip.calculator.global_state import evaluating, loading, precisions
-from culi_mlip.calculator.memory import is_out_of_memory, largest
+from culi_mlip.calculator.memory import PROBE, is_out_of_memory, largest
 from culi_mlip.calculator.results import OF_ATOMS, Found
 from culi_mlip.errors import ModelError
 from culi_mlip.models.last_layer import FEATURES_KEY, with_last_layer_features
 from culi_mlip.models.unrolled import unrolled
 
 Graph = dict[str, Tensor]
+
+BLOCK_PAIRS = 20_000
+"""Pairs that a CPU evaluates at a time: what is computed of more leaves its caches."""
 
 
 def is_compiled(file: Path) -> bool:
@@ -79,6 +83,7 @@ class Potential:
         self._type_of = np.full(len(atomic_numbers), -1)
         self._type_of[[atomic_numbers[name] for name in self.species]] = range(len(self.species))
         self._last = np.array([], int), torch.tensor([])  # numbers and types
+        self._is_local: bool | None = None  # not known yet
 
     def types(self, atoms: Atoms) -> Tensor:
         """Return the model's type of each atom; the same tensor while the atoms are the same.
@@ -139,9 +144,23 @@ class Potential:
 
     def largest(self, graph: Graph) -> int:
         """Return about how many atoms of a structure's density fit on the device in one call."""
-        return largest(self._evaluated, graph)
+        return largest(self._at_once, graph, only_pairs=self._is_split(graph))
 
     def _evaluated(self, graph: Graph) -> Found:
+        is_large = graph[AtomicDataDict.EDGE_INDEX_KEY].shape[1] > 1.5 * BLOCK_PAIRS
+        if is_large and self._is_split(graph):
+            return in_blocks(self._at_once, graph, BLOCK_PAIRS)
+        return self._at_once(graph)
+
+    def _is_split(self, graph: Graph) -> bool:
+        """Whether a graph as this one is evaluated in parts, once it is large enough."""
+        if self.device != "cpu" or AtomicDataDict.BATCH_KEY in graph:
+            return False
+        if self._is_local is None:
+            self._is_local = self._energies_need_own_pairs_alone(graph)
+        return self._is_local
+
+    def _at_once(self, graph: Graph) -> Found:
         needs_more = self.is_compiled and _is_small(graph)
         out = self.model(self._with_lonely_atoms(graph) if needs_more else dict(graph))
         found = {
@@ -150,6 +169,17 @@ class Potential:
             if key in out
         }
         return _without_lonely_atoms(found, graph) if needs_more else found
+
+    def _energies_need_own_pairs_alone(self, graph: Graph) -> bool:
+        """Whether the energy of an atom depends on pairs with it as centre only, as Allegro's."""
+        part = part_of(graph, slice(0, PROBE))
+        n_pairs = part[AtomicDataDict.EDGE_INDEX_KEY].shape[1]
+        half = part_of(part, slice(0, n_pairs // 2), keep_atoms=True)
+        n_known = int(half[AtomicDataDict.EDGE_INDEX_KEY][0].max())  # the last may lack some
+        of_part, of_half = (
+            self._at_once(g)[AtomicDataDict.PER_ATOM_ENERGY_KEY][:n_known] for g in (part, half)
+        )
+        return bool(np.allclose(of_part, of_half, rtol=1e-4, atol=1e-6))
 
     def _with_lonely_atoms(self, graph: Graph) -> Graph:
         """Add two atoms that see nobody, to a batch as a structure: compiled models need two."""

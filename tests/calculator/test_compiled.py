@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from culi_mlip.calculator import HybridAllegro, compiled, members
+from culi_mlip.calculator import HybridAllegro, compiled, members, potential
 from culi_mlip.calculator.compiled import cached, compile_model, expected_seconds
 from culi_mlip.calculator.results import UNCERTAINTIES
 from culi_mlip.calculator.uncertainty import calibrate
@@ -97,6 +97,17 @@ def test_results_are_the_eager_models(model, structure):
     assert found.keys() == eager.keys() >= {"uncertainty", "energy_uncertainty"}
     for name, values in eager.items():
         np.testing.assert_allclose(found[name], values, rtol=TOLERANCE[name], atol=1e-12)
+
+
+@pytest.mark.parametrize("structure", [crystal, surface])
+def test_parts_of_a_structure_are_the_eager_models(model, monkeypatch, structure):
+    eager = results(HybridAllegro(model, device="cpu", compile=False), structure())
+    calculator = HybridAllegro(model, device="cpu")
+    monkeypatch.setattr(potential, "BLOCK_PAIRS", 60)
+    found = results(calculator, structure())
+    assert calculator._members.first._is_local
+    for name, values in eager.items():
+        np.testing.assert_allclose(found[name], values, rtol=TOLERANCE[name], atol=1e-11)
 
 
 def test_batches_are_the_eager_models(model, tmp_path):

@@ -16,12 +16,13 @@ from culi_mlip.errors import ModelError
 MEASURED = """
 import json, sys
 from ase.build import bulk
-from culi_mlip.calculator import HybridAllegro, memory
+from culi_mlip.calculator import HybridAllegro, memory, potential
 
 def peak():
     return 1024 * int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 
 calculator = HybridAllegro(sys.argv[1], device="cpu", compile=False, skin=0)
+calculator._members.first._is_local = sys.argv[2] == "in parts"
 small, large = bulk("Cu", cubic=True) * 3, bulk("Cu", cubic=True) * 9
 graph = calculator.graph(large)
 small.calc = calculator
@@ -41,6 +42,7 @@ from culi_mlip.calculator import HybridAllegro
 calculator = HybridAllegro(
     sys.argv[1], device="cpu", compile=False, skin=0, keep_memory=sys.argv[2] == "kept"
 )
+calculator._members.first._is_local = False
 small, large = bulk("Cu", cubic=True) * 3, bulk("Cu", cubic=True) * 12
 for atoms in (small, large):
     atoms.calc = calculator
@@ -51,6 +53,10 @@ large.get_forces()
 """
 
 
+PAIRS = 42
+"""Of an atom of copper (a = 3.61 Å) within 5 Å."""
+
+
 def script(text, *arguments):
     return subprocess.run(
         [sys.executable, "-c", text, *arguments], capture_output=True, text=True, check=False
@@ -59,16 +65,25 @@ def script(text, *arguments):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_of_a_call_is_what_the_system_counts(trained):
-    done = script(MEASURED, trained["qdi"])
-    assert done.returncode == 0, done.stderr
-    taken, of_an_atom, n_atoms = json.loads(done.stdout)
+    def measured(way):
+        done = script(MEASURED, trained["qdi"], way)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    taken, of_an_atom, n_atoms = measured("at once")
     # The allocator wastes some.
     assert 0.7 * taken < of_an_atom * n_atoms < 1.05 * taken
+    in_parts, of_an_atom_in_parts, _ = measured("in parts")
+    assert in_parts < 0.3 * taken
+    assert of_an_atom_in_parts < of_an_atom
 
 
 def test_estimates_do_not_depend_on_the_structures_size(trained, monkeypatch):
     monkeypatch.setattr(memory, "_free", lambda device: 10**10)
     calculator = HybridAllegro(trained["qdi"], device="cpu", compile=False)
+    in_parts = [calculator.largest(bulk("Cu", cubic=True) * n) for n in (2, 4)]
+    np.testing.assert_allclose(in_parts, 10**10 / memory.BYTES_OF_A_PAIR / PAIRS, rtol=1e-6)
+    calculator._members.first._is_local = False  # as on a GPU
     found = [calculator.largest(bulk("Cu", cubic=True) * n) for n in (2, 4, 8)]
     np.testing.assert_allclose(found, found[0], rtol=0.05)
     thin = calculator.largest(bulk("Cu", a=4.2, cubic=True) * 4)
