@@ -33,11 +33,11 @@ def strained(a=3.7, seed=0):
     return atoms
 
 
-def by_ase(atoms, calculator, optimizer, *, cell=False, fmax=0.02):
+def by_ase(atoms, calculator, optimizer, *, cell=False, fmax=0.02, steps=500):
     moving = atoms.copy()
     moving.calc = calculator
     run = optimizer(FrechetCellFilter(moving) if cell else moving, logfile=None)
-    run.run(fmax=fmax, steps=500)
+    run.run(fmax=fmax, steps=steps)
     return moving, run.nsteps
 
 
@@ -55,6 +55,13 @@ def test_steps_are_those_of_ases_optimisers(name, optimizer):
         np.testing.assert_array_equal(atoms.positions, old)
         assert np.linalg.norm(relaxed.atoms.get_forces(), axis=1).max() < 0.02
         np.testing.assert_array_equal(relaxed.atoms.positions[:4], old[:4])  # fixed
+
+
+def test_the_most_steps_are_taken_and_no_more():
+    (found,) = relax([adatom()], EMT(), fmax=1e-9, steps=3)
+    expected, _ = by_ase(adatom(), EMT(), FIRE, fmax=1e-9, steps=3)
+    assert (found.steps, found.converged, found.failure) == (3, False, None)
+    np.testing.assert_allclose(found.atoms.positions, expected.positions, atol=1e-10)
 
 
 def test_cells_are_relaxed_where_they_are_periodic():

@@ -84,7 +84,7 @@ def test_components_are_in_the_order_of_atoms_and_axes():
 
 
 class Doubtful(Constant):
-    """Expects errors as large as atoms are high; what is above 4 Å is outside."""
+    """Expects errors as large as atoms are high; what is above 10 Å is outside."""
 
     def __init__(self, name):
         super().__init__()
@@ -94,7 +94,7 @@ class Doubtful(Constant):
         super().calculate(atoms, properties, system_changes)
         self.results[self.kind] = atoms.positions[:, 2]
         if self.kind == "uncertainty":
-            self.results["domain_distance"] = atoms.positions[:, 2] / 4
+            self.results["domain_distance"] = atoms.positions[:, 2] / 10
 
 
 @pytest.mark.parametrize("name", ["uncertainty", "forces_std"])
