@@ -55,14 +55,21 @@ CASES = {
 }
 
 
+def lines(path):
+    """The lines of a file, its decimals without the last bits, in which processors differ."""
+    return [
+        re.sub(r"-?\d+\.\d{12,}", lambda found: f"{round(float(found[0]), 12) + 0.0:.12f}", line)
+        for line in path.read_text().splitlines()
+    ]
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_input_files_are_the_expected_ones_line_by_line(name, potentials, tmp_path):
     make, task = CASES[name]
     calculator = StructureVasp(VaspSettings(), task, directory=str(tmp_path / "run"))
     calculator.write_input(make())
     for file in ("INCAR", "KPOINTS", "POSCAR"):
-        written = (tmp_path / "run" / file).read_text().splitlines()
-        assert written == (EXPECTED / name / file).read_text().splitlines(), file
+        assert lines(tmp_path / "run" / file) == lines(EXPECTED / name / file), file
 
 
 def test_every_setting_reaches_vasps_input(potentials, tmp_path):
