@@ -58,7 +58,7 @@ CASES = {
 def lines(path):
     """The lines of a file, its decimals without the last bits, in which processors differ."""
     return [
-        re.sub(r"-?\d+\.\d{12,}", lambda found: f"{round(float(found[0]), 12) + 0.0:.12f}", line)
+        re.sub(r" *-?\d+\.\d{12,}", lambda found: f" {round(float(found[0]), 12) + 0.0:.12f}", line)
         for line in path.read_text().splitlines()
     ]
 
