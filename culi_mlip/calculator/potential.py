@@ -147,7 +147,7 @@ class Potential:
         return largest(self._at_once, graph, only_pairs=self._is_split(graph))
 
     def _evaluated(self, graph: Graph) -> Found:
-        is_large = graph[AtomicDataDict.EDGE_INDEX_KEY].shape[1] > 1.5 * BLOCK_PAIRS
+        is_large = graph[AtomicDataDict.EDGE_INDEX_KEY].shape[1] > 2.5 * BLOCK_PAIRS
         if is_large and self._is_split(graph):
             return in_blocks(self._at_once, graph, BLOCK_PAIRS)
         return self._at_once(graph)

@@ -36,7 +36,7 @@ def test_results_are_those_at_once(trained, monkeypatch, variant, structure):
     monkeypatch.setattr(
         potential.Potential, "_at_once", lambda *of: calls.append(of) or evaluated(*of)
     )
-    for n_pairs in (30, 70):
+    for n_pairs in (30, 60):
         monkeypatch.setattr(potential, "BLOCK_PAIRS", n_pairs)
         calls.clear()
         calculator.reset()
