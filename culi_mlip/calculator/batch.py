@@ -19,6 +19,7 @@ PAIRS_PER_CALL = 8_000
 """Pairs of a call of the model, beyond which a CPU wins no time."""
 
 ATOMS_PER_THREAD = 400
+"""Of the structures that are worth evaluating together."""
 
 PAIRS_PER_ATOM = 50
 """Of structures that are met for the first time."""

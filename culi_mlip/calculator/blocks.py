@@ -17,7 +17,7 @@ from culi_mlip.calculator.results import OF_ATOMS, Found
 Graph = dict[str, torch.Tensor]
 
 
-def part_of(graph: Graph, pairs: slice, *, keep_atoms: bool = False) -> Graph:
+def part_of(graph: Graph, pairs: slice | torch.Tensor, *, keep_atoms: bool = False) -> Graph:
     """Return the graph of some pairs of a structure.
 
     Parameters
@@ -25,7 +25,7 @@ def part_of(graph: Graph, pairs: slice, *, keep_atoms: bool = False) -> Graph:
     graph
         A structure.
     pairs
-        Which of its pairs.
+        Which of its pairs, as an index.
     keep_atoms
         Whether to keep all atoms, and their numbers; otherwise only those of the pairs are kept, in
         the same order.

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from culi_mlip.calculator.blocks import in_blocks, part_of
 from culi_mlip.calculator.global_state import evaluating, loading, precisions
-from culi_mlip.calculator.memory import PROBE, is_out_of_memory, largest
+from culi_mlip.calculator.memory import is_out_of_memory, largest
 from culi_mlip.calculator.results import OF_ATOMS, Found
 from culi_mlip.errors import ModelError
 from culi_mlip.models.last_layer import FEATURES_KEY, with_last_layer_features
@@ -35,6 +35,9 @@ Graph = dict[str, Tensor]
 
 BLOCK_PAIRS = 20_000
 """Pairs that a CPU evaluates at a time: what is computed of more leaves its caches."""
+
+PROBED_PAIRS = 1_000
+"""Of the first atoms, by which a model is tried for energies that depend on more than own pairs."""
 
 
 def is_compiled(file: Path) -> bool:
@@ -172,14 +175,17 @@ class Potential:
 
     def _energies_need_own_pairs_alone(self, graph: Graph) -> bool:
         """Whether the energy of an atom depends on pairs with it as centre only, as Allegro's."""
-        part = part_of(graph, slice(0, PROBE))
-        n_pairs = part[AtomicDataDict.EDGE_INDEX_KEY].shape[1]
-        half = part_of(part, slice(0, n_pairs // 2), keep_atoms=True)
-        n_known = int(half[AtomicDataDict.EDGE_INDEX_KEY][0].max())  # the last may lack some
-        of_part, of_half = (
-            self._at_once(g)[AtomicDataDict.PER_ATOM_ENERGY_KEY][:n_known] for g in (part, half)
+        centers, neighbors = graph[AtomicDataDict.EDGE_INDEX_KEY]
+        n_known = int(centers[:PROBED_PAIRS].max()) or 1
+        own = centers < n_known
+        wide = own | torch.isin(centers, neighbors[own].unique())
+        few, more = (
+            self._at_once(part_of(graph, pairs, keep_atoms=True))[
+                AtomicDataDict.PER_ATOM_ENERGY_KEY
+            ]
+            for pairs in (own, wide)
         )
-        return bool(np.allclose(of_part, of_half, rtol=1e-4, atol=1e-6))
+        return bool(np.allclose(few[:n_known], more[:n_known], rtol=1e-4, atol=1e-6))
 
     def _with_lonely_atoms(self, graph: Graph) -> Graph:
         """Add two atoms that see nobody, to a batch as a structure: compiled models need two."""

@@ -2,10 +2,10 @@
 
 The energy of an atom is a linear function of the features f in front of the last layer. Let C be
 the sum of F Fᵀ over the training frames, F being a frame's features by atom (of few frames, the
-sum of f fᵀ over their atoms). The training holds a
-prediction with features f by its rigidity 1 / R, with R = fᵀ (C + ς²)⁻¹ f (Bigi, Chong, Ceriotti
-and Grasselli, Mach. Learn.: Sci. Technol. 5, 045018, 2024). Its standard deviation is α √R, with
-the α and ς under which the errors on validation frames are likeliest.
+sum of f fᵀ over their atoms). The training holds a prediction with features f by its rigidity
+1 / R, with R = fᵀ (C + ς²)⁻¹ f (Bigi, Chong, Ceriotti and Grasselli, Mach. Learn.: Sci. Technol. 5,
+045018, 2024). Its standard deviation is α √R, with the α and ς under which the errors on
+validation frames are likeliest.
 
 That is the uncertainty of energies. The force on an atom is the slope of its own and of its
 neighbours' energies: of forces it is α' times the root of the mean R of these.

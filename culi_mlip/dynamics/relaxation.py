@@ -31,7 +31,7 @@ from culi_mlip.runs import is_finished, run_folder
 OptimizerName = Literal["fire", "lbfgs", "bfgs"]
 
 OPTIMIZERS: dict[OptimizerName, type[Optimizer]] = {"fire": FIRE, "lbfgs": LBFGS, "bfgs": BFGS}
-"""ASE's, by name. FIRE finds the same minimum whatever a potential of single precision rounds."""
+"""ASE's, by name."""
 
 SAVE_EVERY = 10.0
 """Seconds of work that a killed run may lose."""

@@ -64,7 +64,8 @@ def test_models_that_pass_messages_are_not_split(trained, monkeypatch):
 
     first.model = passing
     monkeypatch.setattr(potential, "BLOCK_PAIRS", 50)
-    results(calculator, crystal())
+    structure = crystal() * (3, 3, 3)
+    results(calculator, structure[np.random.default_rng(0).permutation(len(structure))])
     assert first._is_local is False
     first.model, first._is_local = model, None
     calculator.reset()
