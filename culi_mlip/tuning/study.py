@@ -42,7 +42,7 @@ _STORAGE_ERRORS = (
 )  # fmt: skip
 
 NAMELESS = 5.0
-"""Seconds after its claim when a trial without a named worker counts as abandoned."""
+"""Seconds after which a trial without a named worker, or a study without inputs, is abandoned."""
 
 _SLOT, _OWNER, _INPUTS = "slot", "owner", "inputs"
 
@@ -134,32 +134,45 @@ def open_study(
     Raises
     ------
     CuliError
-        If the study is of other inputs.
+        If the study is of other inputs, or of another program.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options: dict[str, Any] = {"study_name": name, "storage": storage, "sampler": sampler}
     try:
         study = optuna.create_study(directions=["minimize"] * len(objectives), **options)
+    except DuplicatedStudyError:
+        study = optuna.load_study(**options)
+        deadline = time.monotonic() + NAMELESS
+        while _INPUTS not in study.user_attrs and time.monotonic() < deadline:
+            time.sleep(0.1)  # its maker is about to write them, or died before it did
+    if _INPUTS not in study.user_attrs and not study.get_trials(deepcopy=False):
         with warnings.catch_warnings():  # names are an experimental feature of Optuna
             warnings.simplefilter("ignore")
             study.set_metric_names(list(objectives))
         study.set_user_attr(_INPUTS, inputs.plain())
-    except DuplicatedStudyError:
-        study = optuna.load_study(**options)
-        known, wanted = inputs_of(study).identity(), inputs.identity()
-        if known != wanted:
-            changed = [k for k in (known | wanted) if known.get(k) != wanted.get(k)]
-            raise CuliError(
-                f"the study '{name}' in this storage is of other {', '.join(changed)}: choose "
-                "another --study, or the same inputs"
-            ) from None
+    known, wanted = inputs_of(study).identity(), inputs.identity()
+    if known != wanted:
+        changed = [k for k in (known | wanted) if known.get(k) != wanted.get(k)]
+        raise CuliError(
+            f"the study '{name}' in this storage is of other {', '.join(changed)}: choose "
+            "another --study, or the same inputs"
+        )
     fill(study, slots, first)
     return study
 
 
 def inputs_of(study: optuna.Study) -> StudyInputs:
-    """Return what a study is of."""
-    return StudyInputs.of(study.user_attrs.get(_INPUTS), f"the study '{study.study_name}'")
+    """Return what a study is of.
+
+    Raises
+    ------
+    CuliError
+        If it is none of culi-mlip's, or damaged.
+    """
+    name = f"the study '{study.study_name}'"
+    if _INPUTS not in study.user_attrs:
+        raise CuliError(f"{name} was not made by culi-mlip: choose another --study")
+    return StudyInputs.of(study.user_attrs[_INPUTS], name)
 
 
 def as_named_in(storage: BaseStorage, name: str, space: Space, variant: str) -> Space:

@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -127,6 +128,34 @@ def test_killed_workers_lose_nothing(storage, n_workers, request):
     everything = [t for t in study.get_trials() if slots.is_result(t)]
     assert len(everything) == N  # none counted twice
     assert len({tuple(t.params.values()) for t in everything}) == N
+
+
+def test_study_is_opened_by_others_before_its_maker_has_written_its_inputs(sqlite):
+    storage = slots.open_storage(sqlite)
+    made = optuna.create_study(study_name="s", storage=storage, directions=["minimize"] * 2)
+    late = threading.Timer(0.5, made.set_user_attr, (slots._INPUTS, of("y").plain()))
+    late.start()
+    with pytest.raises(CuliError, match="is of other data"):
+        open_study(sqlite)
+    late.join()
+
+
+def test_study_whose_maker_died_before_its_inputs_is_taken_over(sqlite, monkeypatch):
+    monkeypatch.setattr(slots, "NAMELESS", 0.1)
+    storage = slots.open_storage(sqlite)
+    optuna.create_study(study_name="s", storage=storage, directions=["minimize"] * 2)
+    study = work(sqlite, 3)
+    assert slots.inputs_of(study) == of("x")
+    assert study.metric_names == ["a", "b"]
+
+
+def test_study_of_another_program_is_no_tuning(sqlite, monkeypatch):
+    monkeypatch.setattr(slots, "NAMELESS", 0.1)
+    storage = slots.open_storage(sqlite)
+    other = optuna.create_study(study_name="s", storage=storage, directions=["minimize"] * 2)
+    other.ask()
+    with pytest.raises(CuliError, match="the study 's' was not made by culi-mlip"):
+        open_study(sqlite)
 
 
 def test_more_slots_are_added_to_those_that_are_done(sqlite):
