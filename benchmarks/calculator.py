@@ -3,9 +3,10 @@
     python benchmarks/calculator.py                    # some 15 minutes; --sizes 200 for a look
 
 Lithium on Cu(100), an untrained Allegro of the default size, float32, velocity Verlet, 300 K. Each
-calculator runs in a process of its own, as a user's would, and these take turns (A B C C B A), so
-that a machine that slows down slows down all. Ratios are medians of the turns' ratios to the first
-line, with quartiles: nequip's calculator with the model of ``nequip-compile``.
+calculator runs in a process of its own, as a user's would, and these take turns (A B C C B A), and
+the sizes with them, so that a machine that slows down slows down all. Ratios are medians of the
+turns' ratios to the first line, with quartiles: nequip's calculator with the model of
+``nequip-compile``.
 """
 
 from __future__ import annotations
@@ -129,9 +130,8 @@ def main() -> None:
         command += [str(theirs), "--mode", "aotinductor", "--device", "cpu", "--target", "ase"]
         subprocess.run(command, cwd=run, check=True, capture_output=True)
         print(f"{arguments.threads} threads; torch {torch.__version__}")
-        for size in arguments.sizes:
-            atoms = lithium_on_copper(size)
-            measure(atoms, run, theirs, arguments.turns, arguments.threads, arguments.only)
+        structures = [lithium_on_copper(size) for size in arguments.sizes]
+        measure(structures, run, theirs, arguments.turns, arguments.threads, arguments.only)
 
 
 def untrained(folder: Path, variant: str) -> Path:
@@ -143,38 +143,50 @@ def untrained(folder: Path, variant: str) -> Path:
 
 
 def measure(
-    atoms: Atoms, run: Path, theirs: Path, turns: int, threads: int, names: list[str]
+    structures: list[Atoms], run: Path, theirs: Path, turns: int, threads: int, names: list[str]
 ) -> None:
-    """Time one size and print its lines."""
+    """Time all sizes, one after another in each turn, and print a table of each."""
     processes = multiprocessing.get_context("spawn")
-    connections = []
-    for name in names:
-        _, takes_theirs, _ = CONTENDERS[name]
-        here, there = processes.Pipe()
-        arguments = (name, theirs if takes_theirs else run, atoms, threads, there)
-        processes.Process(target=contender, args=arguments, daemon=True).start()
-        there.close()  # so that one that fails is not waited for
-        here.send(3)
-        here.recv()  # one after another, also the first steps, and compiling
-        connections.append(here)
-    steps = max(2, 4000 // len(atoms))
-    times = np.zeros((turns, len(connections), 3))
+    connections: dict[tuple[int, str], Connection] = {}
+    for size, atoms in enumerate(structures):
+        for name in names:
+            _, takes_theirs, _ = CONTENDERS[name]
+            here, there = processes.Pipe()
+            arguments = (name, theirs if takes_theirs else run, atoms, threads, there)
+            processes.Process(target=contender, args=arguments, daemon=True).start()
+            there.close()  # so that one that fails is not waited for
+            here.send(3)
+            here.recv()  # one after another, also the first steps, and compiling
+            connections[size, name] = here
+    times = np.zeros((turns, len(structures), len(names), 3))
     for turn in range(turns):
-        for i in (*range(len(connections)), *reversed(range(len(connections)))):
-            connections[i].send(steps)
-            times[turn, i] += np.array(connections[i].recv()) / 2
-    for connection in connections:
+        for size, atoms in enumerate(structures):
+            for i in (*range(len(names)), *reversed(range(len(names)))):
+                connections[size, names[i]].send(max(2, 4000 // len(atoms)))
+                times[turn, size, i] += np.array(connections[size, names[i]].recv()) / 2
+    for connection in connections.values():
         connection.send(0)
+    per_atom = 1e6 * times[..., 0] / np.array([len(atoms) for atoms in structures])[:, None]
+    for size, atoms in enumerate(structures):
+        print_size(len(atoms), times[:, size], names)
+        if size:
+            growth = np.median(per_atom[:, size] / per_atom[:, size - 1], axis=0)
+            told = ", ".join(f"{name} {x:.3f}" for name, x in zip(names, growth, strict=True))
+            print(f"  of an atom's time at {len(structures[size - 1])} atoms: {told}")
+
+
+def print_size(n_atoms: int, times: np.ndarray, names: list[str]) -> None:
+    """Print the table of one size, from times of shape (turns, contenders, what is measured)."""
     low, ratio, high = np.percentile(times[..., 0] / times[:, :1, 0], (25, 50, 75), axis=0)
     whole, model, memory = np.median(times, axis=0).T
     print(
-        f"{f'{len(atoms)} atoms':38}{'ms/step':>9}{'ratio':>8}{'quartiles':>18}"
+        f"{f'{n_atoms} atoms':38}{'ms/step':>9}{'ratio':>8}{'quartiles':>18}"
         f"{'not the model':>15}{'µs/atom':>9}{'MB':>7}"
     )
     for i, name in enumerate(names):
         print(
             f"  {name:36}{1e3 * whole[i]:9.2f}{ratio[i]:8.3f}   ({low[i]:.3f} to {high[i]:.3f})"
-            f"{100 * (1 - model[i] / whole[i]):13.1f} %{1e6 * whole[i] / len(atoms):9.1f}"
+            f"{100 * (1 - model[i] / whole[i]):13.1f} %{1e6 * whole[i] / n_atoms:9.1f}"
             f"{memory[i]:7.0f}",
             flush=True,
         )

@@ -33,13 +33,14 @@ MAY_IMPORT = {
     "quantum": set(),
     "optimize": set(),
     "dynamics": set(),
-    "reference": {"structures"},
+    "properties": {"structures", "dynamics"},
+    "reference": {"structures", "properties"},
     "datasets": {"structures"},
-    "labelling": {"structures", "reference", "datasets", "dynamics"},
+    "labelling": {"structures", "reference", "datasets", "dynamics", "properties"},
     "models": {"quantum", "datasets"},
     "calculator": {"models"},
     "tuning": {"optimize", "datasets", "models", "calculator", "dynamics"},
-    "report": {"structures", "quantum", "datasets", "models", "dynamics", "tuning"},
+    "report": {"structures", "quantum", "datasets", "models", "dynamics", "properties", "tuning"},
 }
 
 

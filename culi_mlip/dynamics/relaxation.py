@@ -18,6 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 from ase.optimize.optimize import Optimizer
+from numpy.typing import NDArray
 
 from culi_mlip.dynamics.checks import check_numbers
 from culi_mlip.dynamics.constraints import with_written_constraints
@@ -36,7 +37,8 @@ OPTIMIZERS: dict[OptimizerName, type[Optimizer]] = {"fire": FIRE, "lbfgs": LBFGS
 SAVE_EVERY = 10.0
 """Seconds of work that a killed run may lose."""
 
-_Evaluate = Callable[[Mapping[int, Atoms]], dict[int, dict[str, Any]]]
+Evaluate = Callable[[Mapping[int, Atoms]], dict[int, dict[str, Any]]]
+"""Gives the results of structures, by ASE's names."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,7 @@ def relaxations(
         If the calculator cannot evaluate a structure, or its cell cannot be relaxed: there is no
         period, or the vectors of the periods are not along Cartesian axes or in a plane of two.
     """
-    evaluate: _Evaluate = (
-        calculator.batches()
-        if hasattr(calculator, "batches")
-        else lambda found: {key: _results(calculator, atoms) for key, atoms in found.items()}
-    )
+    evaluate = evaluator(calculator)
     for i, atoms in enumerate(frames):
         check_finite(atoms, f"structure {i}")
         if cell:
@@ -146,6 +144,14 @@ def relaxations(
                 yield i, relaxation.end(converged, failures.get(i))
             else:
                 relaxation.advance()
+
+
+def evaluator(calculator: Calculator) -> Evaluate:
+    """Return what evaluates many structures, together if the calculator can; see `relaxations`."""
+    if hasattr(calculator, "batches"):
+        batches: Evaluate = calculator.batches()
+        return batches
+    return lambda found: {key: _results(calculator, atoms) for key, atoms in found.items()}
 
 
 class RelaxationInputs(Record):
@@ -232,9 +238,9 @@ def run_relaxations(
 class _Relaxation:
     """A structure on its way."""
 
-    def __init__(self, atoms: Atoms, evaluate: _Evaluate, optimizer: Any, cell: bool) -> None:
+    def __init__(self, atoms: Atoms, evaluate: Evaluate, optimizer: Any, cell: bool) -> None:
         self.atoms = atoms.copy()
-        self.atoms.calc = self.held = _Held(evaluate)
+        self.atoms.calc = self.held = Held(evaluate)
         self._target: Any = (
             FrechetCellFilter(self.atoms, mask=_free_strains(atoms)) if cell else self.atoms
         )
@@ -257,14 +263,15 @@ class _Relaxation:
         return Relaxed(atoms, self.steps, converged, failure)
 
 
-class _Held(Calculator):
+class Held(Calculator):
     """Gives results that were computed with those of other structures."""
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]
 
-    def __init__(self, evaluate: _Evaluate) -> None:
+    def __init__(self, evaluate: Evaluate) -> None:
         super().__init__()
         self._evaluate = evaluate
+        self._held_at: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
     def hold(self, atoms: Atoms, results: dict[str, Any]) -> None:
         """Keep the results of a structure as it is now."""
@@ -273,6 +280,8 @@ class _Held(Calculator):
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """Return whether the structure has moved since its results were computed."""
+        if self._held_at is None:
+            return list(all_changes)
         positions, cell = self._held_at
         is_there = np.array_equal(atoms.positions, positions)
         return [] if is_there and np.array_equal(atoms.cell.array, cell) else ["positions", "cell"]
@@ -288,7 +297,7 @@ class _Held(Calculator):
         self.hold(moved, self._evaluate({0: moved})[0])
 
 
-def _evaluated(under_way: Mapping[int, _Relaxation], evaluate: _Evaluate) -> dict[int, str]:
+def _evaluated(under_way: Mapping[int, _Relaxation], evaluate: Evaluate) -> dict[int, str]:
     """Evaluate structures, and say why which of them cannot be."""
     frames, failures = {i: relaxation.atoms for i, relaxation in under_way.items()}, {}
     try:

@@ -19,8 +19,9 @@ from culi_mlip.labelling.executors import LOCAL, WorkerError, Workers, open_exec
 from culi_mlip.labelling.jobs import Job, Label
 from culi_mlip.labelling.recipe import Recipe
 from culi_mlip.progress import Progress, no_progress
+from culi_mlip.properties.eos import start
 from culi_mlip.reference import Engine
-from culi_mlip.reference.lattice_constants import equilibrium, known_lattice_constant, start
+from culi_mlip.reference.lattice_constants import equilibrium, known_lattice_constant
 from culi_mlip.structures import Entry
 
 LatticeConstants = dict[str, LatticeConstant]

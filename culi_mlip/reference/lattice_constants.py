@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from ase import Atoms
-from ase.data import atomic_numbers, reference_states
-from ase.eos import EquationOfState
 
 from culi_mlip.configuration import Configuration
 from culi_mlip.errors import EngineError
+from culi_mlip.properties.eos import Energies, NoMinimumError, fitted, start
 from culi_mlip.reference.gpaw import GpawSettings
-from culi_mlip.structures import bulk
-from culi_mlip.structures.bulk import LATTICE_CONSTANTS, atomic_volume, crystal_of
+from culi_mlip.structures.bulk import LATTICE_CONSTANTS
 
 STRAINS = np.linspace(-0.03, 0.03, 7)
 """Of the lattice constant, in the equation of state."""
-
-Energies = Callable[[Sequence[Atoms]], Sequence[float]]
-"""Returns the energies of structures in eV."""
 
 
 class Known(NamedTuple):
@@ -77,25 +71,11 @@ def known_lattice_constant(
     return None
 
 
-def start(symbol: str) -> float:
-    """Return a cubic lattice constant of an element to begin with in Å, ASE's (experiment).
-
-    Raises
-    ------
-    StructureError
-        If the crystal of the element is neither fcc nor bcc.
-    """
-    crystal_of(symbol)
-    state: Mapping[str, Any] = reference_states[atomic_numbers[symbol]] or {}
-    return float(state["a"])
-
-
 def equilibrium(symbol: str, energies: Energies) -> float:
     """Return the cubic lattice constant of least energy in Å, to 0.001 Å.
 
-    Seven primitive cells within 3 % of a lattice constant are fitted by the equation of state of
-    Birch and Murnaghan (Phys. Rev. 71, 809, 1947), again about the result until that is within
-    0.5 % of the middle.
+    Seven primitive cells within 3 % of a lattice constant are fitted, again about the result until
+    that is within 0.5 % of the middle; see `culi_mlip.properties.eos.fitted`.
 
     Parameters
     ----------
@@ -103,8 +83,6 @@ def equilibrium(symbol: str, energies: Energies) -> float:
         An fcc or bcc element.
     energies
         Returns the energies of cells in eV.
-    rounds
-        The most fits.
 
     Raises
     ------
@@ -113,25 +91,10 @@ def equilibrium(symbol: str, energies: Energies) -> float:
     StructureError
         If the crystal of the element is neither fcc nor bcc.
     """
-    middle = first = start(symbol)
-    for _ in range(8):
-        lengths = middle * (1 + STRAINS)
-        found = np.asarray(energies([bulk(symbol, a=a) for a in lengths]), dtype=float)
-        lowest = int(found.argmin())
-        a = float(lengths[lowest])
-        if 0 < lowest < len(lengths) - 1:
-            volumes = [atomic_volume(symbol, length) for length in lengths]
-            try:
-                volume = EquationOfState(volumes, found, eos="birchmurnaghan").fit(warn=False)[0]
-            except (ValueError, RuntimeError, TypeError):  # however the fit fails
-                break
-            a = float(middle * (volume / atomic_volume(symbol, middle)) ** (1 / 3))
-            if abs(a / middle - 1) < 0.005:
-                return round(a, 3)
-        if not lengths[0] <= a <= lengths[-1]:
-            break
-        middle = a
-    raise EngineError(
-        f"the energies of {symbol} have no minimum near a lattice constant of {first:.3f} Å: give "
-        f"it in the recipe, such as lattice_constants: {{{symbol}: {first:.3f}}}"
-    )
+    first = start(symbol)
+    try:
+        return round(fitted(symbol, energies, strains=STRAINS, within=0.005).lattice_constant, 3)
+    except NoMinimumError as error:
+        raise EngineError(
+            f"{error}: give it in the recipe, such as lattice_constants: {{{symbol}: {first:.3f}}}"
+        ) from error

@@ -1,0 +1,355 @@
+"""``culi-mlip properties``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from culi_mlip.cli import options
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
+    from matplotlib.figure import Figure
+
+
+@click.group("properties")
+def command() -> None:
+    """What a potential says of crystals, surfaces and interfaces.
+
+    Each property is computed at the potential's own lattice constant, printed, and written as JSON,
+    PNG and, of its structures, extended XYZ (ASE GUI, OVITO). The potential (--model) is a run
+    folder or a model's file, a file of an embedded-atom potential, an engine such as chgnet or emt
+    with its default settings, or module:factory.
+
+    \b
+    Example:
+      culi-mlip properties surface-energy Cu --model run/
+      culi-mlip properties adhesion Li 110 Cu 111 --model chgnet
+    """
+
+
+class _Face(click.ParamType):
+    """A Miller index such as 111, or 1,1,-2 where there is a sign."""
+
+    name = "face"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Return three integers; called by click."""
+        if isinstance(value, tuple):
+            return value
+        parts = value.replace(",", " ").split() if "," in value or " " in value else list(value)
+        try:
+            index = tuple(int(part) for part in parts)
+        except ValueError:
+            index = ()
+        if len(index) != 3 or not any(index):
+            self.fail(f"'{value}' is no face: give three integers, such as 111 or 1,-1,0")
+        return index
+
+
+FACE = _Face()
+
+
+def _of_potential(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``--model``, ``--out``, and the options of a model, as `opened` and `out`."""
+
+    @functools.wraps(command)
+    def with_calculator(
+        *args: Any, model: Path, device: str | None, compilation: bool | None, **kwargs: Any
+    ) -> Any:
+        from culi_mlip.cli import console
+        from culi_mlip.cli.calculators import open_calculator
+
+        with console.steps() as step:
+            calculator = open_calculator(model, device, compilation, step)
+            return command(*args, calculator=calculator, step=step, **kwargs)
+
+    wrapped: Callable[..., Any] = with_calculator
+    for option in (
+        options.compilation,
+        options.device,
+        options.out("Folder of the results.", "properties"),
+        options.model,
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+symbol = click.argument("symbol", default="Cu")
+
+
+def _written(
+    out: Path, name: str, calculator: Calculator, result: Any, figure: Figure | None = None
+) -> None:
+    from culi_mlip.cli import console
+    from culi_mlip.dynamics.identity import calculator_digest
+    from culi_mlip.files import write_bytes
+    from culi_mlip.properties.output import write_result
+    from culi_mlip.report.figures import png
+
+    files = write_result(out, name, result, calculator=calculator_digest(calculator))
+    if figure:
+        files.append(out / f"{name}.png")
+        write_bytes(files[-1], png(figure))
+    console.out.print(f"Written: {out}/{', '.join(file.name for file in files)}")
+
+
+@command.command("eos")
+@symbol
+@_of_potential
+def eos(symbol: str, calculator: Calculator, step: Any, out: Path) -> None:
+    """Equation of state of the element SYMBOL, and its cohesive energy.
+
+    \b
+    Example:
+      culi-mlip properties eos Li --model run/
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.properties import equation_of_state
+    from culi_mlip.report import properties as figures
+
+    found = equation_of_state(symbol, calculator)
+    console.table(
+        [f"{symbol}, {found.crystal}", ""],
+        [
+            ["lattice constant (Å)", f"{found.lattice_constant:.4f}"],
+            ["bulk modulus (GPa)", f"{found.bulk_modulus:.1f}"],
+            ["energy (eV/atom)", f"{found.energy:.4f}"],
+        ],
+    )
+    _written(out, f"eos-{symbol}", calculator, found, figures.equation_of_state(found))
+
+
+@command.command("elastic")
+@symbol
+@_of_potential
+def elastic(symbol: str, calculator: Calculator, step: Any, out: Path) -> None:
+    """Elastic constants of the element SYMBOL, from stresses.
+
+    \b
+    Example:
+      culi-mlip properties elastic Cu --model run/
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.properties import elastic_constants
+
+    found = elastic_constants(symbol, calculator)
+    values = {
+        "C11 (GPa)": found.tensor[0, 0],
+        "C12 (GPa)": found.tensor[0, 1],
+        "C44 (GPa)": found.tensor[3, 3],
+        "bulk modulus (GPa)": found.bulk_modulus,
+        "shear modulus (GPa)": found.shear_modulus,
+        "Young's modulus (GPa)": found.youngs_modulus,
+    }
+    rows = [[name, f"{value:.1f}"] for name, value in values.items()]
+    rows += [["Poisson's ratio", f"{found.poisson_ratio:.3f}"]]
+    rows += [["Zener's ratio", f"{found.zener_ratio:.2f}"]]
+    console.table([symbol, ""], rows)
+    if not found.is_stable:
+        console.out.print("Caution: some strains lower the energy; the crystal is not stable.")
+    _written(out, f"elastic-{symbol}", calculator, found)
+
+
+@command.command("phonons")
+@symbol
+@options.count("--mesh", "Wave vectors along each reciprocal vector.", 20)
+@_of_potential
+def phonons(symbol: str, mesh: int, calculator: Calculator, step: Any, out: Path) -> None:
+    """Phonon bands, density of states and thermal properties of the element SYMBOL.
+
+    \b
+    Example:
+      culi-mlip properties phonons Cu --model run/
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.properties import phonons as compute
+    from culi_mlip.report import properties as figures
+
+    found = compute(symbol, calculator, mesh=mesh)
+    console.table(
+        [f"{symbol}, frequencies", "THz"],
+        [[name, " ".join(f"{f:.2f}" for f in modes)] for name, modes in found.frequencies.items()],
+    )
+    if not found.is_stable:
+        console.out.print(f"Caution: imaginary modes, down to {found.lowest:.2f} THz.")
+    _written(out, f"phonons-{symbol}", calculator, found, figures.phonons(found))
+
+
+@command.command("vacancy")
+@symbol
+@_of_potential
+def vacancy(symbol: str, calculator: Calculator, step: Any, out: Path) -> None:
+    """Formation energy of a vacancy in the element SYMBOL, and the barrier of its hop.
+
+    \b
+    Example:
+      culi-mlip properties vacancy Li --model run/
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.properties import vacancy as compute
+    from culi_mlip.report import properties as figures
+
+    found = compute(symbol, calculator)
+    hop = found.migration
+    console.table(
+        [f"{symbol}, vacancy", "eV"],
+        [
+            ["formation, unrelaxed", f"{found.unrelaxed:.3f}"],
+            ["formation", _number(found.formation)],
+            ["migration", _number(hop.forward if hop else None)],
+        ],
+    )
+    _withheld(found.withheld, hop.withheld if hop else None)
+    figure = figures.barrier(hop) if hop else None
+    _written(out, f"vacancy-{symbol}", calculator, found, figure)
+
+
+@command.command("surface-energy")
+@symbol
+@click.argument("faces", type=FACE, nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All 13 faces with indices up to 3.")
+@_of_potential
+def surface_energy(
+    symbol: str,
+    faces: tuple[tuple[int, ...], ...],
+    everything: bool,
+    calculator: Calculator,
+    step: Any,
+    out: Path,
+) -> None:
+    """Surface energies of FACES of the element SYMBOL, fitted to slabs of several thicknesses.
+
+    FACES are Miller indices; by default 111, 100 and 110.
+
+    \b
+    Example:
+      culi-mlip properties surface-energy Cu 111 100 --model run/
+      culi-mlip properties surface-energy Li --all
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.properties import surface_energies
+    from culi_mlip.report import properties as figures
+    from culi_mlip.structures import distinct_millers
+
+    wanted = distinct_millers() if everything else faces or ((1, 1, 1), (1, 0, 0), (1, 1, 0))
+    found = surface_energies(symbol, wanted, calculator)
+    console.table(
+        [f"{symbol}, surface energy (J/m²)", "unrelaxed", "relaxed", "layers"],
+        [
+            [
+                "".join(map(str, f.miller)),
+                f"{f.unrelaxed:.3f}",
+                _number(f.relaxed),
+                " ".join(str(layers) for layers, *_ in f.convergence),
+            ]
+            for f in found
+        ],
+    )
+    _withheld(*(f.withheld for f in found))
+    _written(out, f"surface-energy-{symbol}", calculator, found, figures.surface_energies(found))
+
+
+@command.command("wulff")
+@symbol
+@_of_potential
+def wulff(symbol: str, calculator: Calculator, step: Any, out: Path) -> None:
+    """Equilibrium shape of a crystal of SYMBOL, of all 13 faces with indices up to 3.
+
+    \b
+    Example:
+      culi-mlip properties wulff Cu --model run/
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.properties import surface_energies, wulff_shape
+    from culi_mlip.report import properties as figures
+    from culi_mlip.structures import distinct_millers
+
+    energies = surface_energies(symbol, distinct_millers(), calculator)
+    _withheld(*(f.withheld for f in energies))
+    found = wulff_shape(symbol, {f.miller: f.relaxed for f in energies if f.relaxed is not None})
+    console.table(
+        [f"{symbol}, face", "J/m²", "of the surface"],
+        [
+            ["".join(map(str, face)), f"{found.surface_energies[face]:.3f}", f"{share:.1%}"]
+            for face, share in sorted(found.area_fractions.items(), key=lambda item: -item[1])
+            if share > 0
+        ],
+    )
+    console.out.print(f"Mean over the shape: {found.weighted_energy:.3f} J/m²")
+    _written(out, f"wulff-{symbol}", calculator, found, figures.wulff_shape(found))
+
+
+@command.command("adhesion")
+@click.argument("film", default="Li")
+@click.argument("film_face", type=FACE, default="110")
+@click.argument("substrate", default="Cu")
+@click.argument("substrate_face", type=FACE, default="111")
+@click.option("--thickness", type=float, default=10.0, show_default=True, help="Of both in Å.")
+@_of_potential
+def adhesion(
+    film: str,
+    film_face: tuple[int, ...],
+    substrate: str,
+    substrate_face: tuple[int, ...],
+    thickness: float,
+    calculator: Calculator,
+    step: Any,
+    out: Path,
+) -> None:
+    """Work of adhesion of a FILM on a SUBSTRATE, by face, relaxed from each registry.
+
+    By strained slabs the strain of coherency cancels; by free ones the elastic energy of the film
+    is in the value.
+
+    \b
+    Example:
+      culi-mlip properties adhesion Li 110 Cu 111 --model run/
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.properties import work_of_adhesion
+    from culi_mlip.report import properties as figures
+
+    found = work_of_adhesion(
+        film, film_face, substrate, substrate_face, calculator, thickness=thickness
+    )
+    name = f"{film}({''.join(map(str, film_face))}) on "
+    name += f"{substrate}({''.join(map(str, substrate_face))})"
+    console.table(
+        [name, "strained slabs", "free slabs"],
+        [
+            ["work of adhesion (J/m²)", _number(found.strained), _number(found.unstrained)],
+            [
+                "interface energy (J/m²)",
+                _number(found.interface_energy),
+                _number(found.unstrained_interface_energy),
+            ],
+        ],
+    )
+    if found.wets is not None:
+        verdict = "wets" if found.wets else f"contact angle {found.contact_angle:.0f}°"
+        gamma = found.film_surface_energy
+        console.out.print(
+            f"{film}({''.join(map(str, film_face))}): γ = {gamma:.3f} J/m²; {verdict}"
+        )
+    _withheld(found.withheld)
+    title = f"adhesion-{film}{''.join(map(str, film_face))}"
+    title += f"-{substrate}{''.join(map(str, substrate_face))}"
+    _written(out, title, calculator, found, figures.adhesion(found))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _withheld(*reasons: str | None) -> None:
+    from culi_mlip.cli import console
+
+    for reason in filter(None, reasons):
+        console.out.print(f"No value: {reason}")

@@ -1,0 +1,141 @@
+"""Energy barriers: climbing-image nudged elastic bands whose images are evaluated together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.mep import NEB
+from ase.optimize import FIRE
+from numpy.typing import NDArray
+
+from culi_mlip.dynamics import relax
+from culi_mlip.dynamics.relaxation import Evaluate, Held, evaluator
+from culi_mlip.errors import StructureError
+from culi_mlip.properties.evaluation import why_not_converged
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """A path of least energy between two minima.
+
+    Attributes
+    ----------
+    forward, reverse
+        Energy of the highest image above the first and above the last in eV; None where the band
+        did not converge.
+    path
+        The images with energies and forces, ends included.
+    distances
+        Along the path in Å: the root of the summed squares of all atoms' displacements.
+    energies
+        Of the images above the first in eV.
+    withheld
+        Why there are no barriers.
+    """
+
+    forward: float | None
+    reverse: float | None
+    path: tuple[Atoms, ...]
+    distances: NDArray[np.float64]
+    energies: NDArray[np.float64]
+    withheld: str | None = None
+
+
+def barrier(
+    initial: Atoms,
+    final: Atoms,
+    calculator: Calculator,
+    *,
+    images: int = 5,
+    fmax: float = 0.02,
+    steps: int = 500,
+    spring: float = 0.1,
+) -> Barrier:
+    """Return the barrier between two structures, which are relaxed to their minima first.
+
+    The band is relaxed by ASE's improved tangents, to five times `fmax` first, then with the
+    highest image climbing (Henkelman, Uberuaga and Jónsson, J. Chem. Phys. 113, 9901, 2000).
+
+    Parameters
+    ----------
+    initial, final
+        The same atoms in the same order; constraints are obeyed.
+    calculator
+        Any of ASE's; one that evaluates many structures at a time is given all images together.
+    images
+        Between the ends.
+    fmax, steps
+        Largest force on an image in eV/Å, and the most steps.
+    spring
+        In eV/Å².
+
+    Raises
+    ------
+    StructureError
+        If the ends are of other atoms or cells, or there is no image between them.
+    """
+    if initial.get_chemical_symbols() != final.get_chemical_symbols() or not np.allclose(
+        initial.cell.array, final.cell.array
+    ):
+        raise StructureError(
+            f"a path from {initial.get_chemical_formula()} to {final.get_chemical_formula()}: both "
+            "ends need the same atoms, in the same order, and the same cell"
+        )
+    if images < 1:
+        raise StructureError(f"{images} images: give at least one between the ends")
+    ends = relax([initial, final], calculator, fmax=fmax, steps=steps, optimizer="lbfgs")
+    first, last = (end.atoms for end in ends)
+    evaluate = evaluator(calculator)
+    band = [first, *(first.copy() for _ in range(images)), last]
+    neb = NEB(band, k=spring, method="improvedtangent")
+    neb.interpolate(mic=True)
+    for image in band[1:-1]:
+        image.calc = Held(evaluate)
+    withheld = why_not_converged(ends, ["the initial structure", "the final structure"], fmax)
+    if not withheld and not _relaxed(neb, evaluate, fmax, steps):
+        withheld = f"the band: not below {fmax:g} eV/Å after {steps} steps"
+    energies = np.array([image.get_potential_energy() for image in band])
+    path = [_frozen(image) for image in band]
+    return Barrier(
+        None if withheld else float(energies.max() - energies[0]),
+        None if withheld else float(energies.max() - energies[-1]),
+        tuple(path),
+        _distances(path),
+        energies - energies[0],
+        withheld,
+    )
+
+
+def _relaxed(neb: NEB, evaluate: Evaluate, fmax: float, steps: int) -> bool:
+    """Relax a band, climbing at the end; say whether it converged."""
+    optimizer = FIRE(neb, logfile=None)
+    for _ in range(steps):
+        images = dict(enumerate(neb.images[1:-1]))
+        for i, results in evaluate(images).items():
+            images[i].calc.hold(images[i], results)
+        force = np.linalg.norm(neb.get_forces(), axis=1).max()
+        if force < (fmax if neb.climb else 5 * fmax):
+            if neb.climb:
+                return True
+            neb.climb = True
+            optimizer = FIRE(neb, logfile=None)
+        optimizer.step()
+    return False
+
+
+def _frozen(image: Atoms) -> Atoms:
+    """A copy with its energy and forces."""
+    frozen = image.copy()
+    energy, forces = image.get_potential_energy(), image.get_forces(apply_constraint=False)
+    frozen.calc = SinglePointCalculator(frozen, energy=energy, forces=forces)
+    return frozen
+
+
+def _distances(path: list[Atoms]) -> NDArray[np.float64]:
+    steps = [np.linalg.norm(after.positions - before.positions) for before, after in pairwise(path)]
+    return np.cumsum([0.0, *steps])

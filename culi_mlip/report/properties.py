@@ -1,0 +1,109 @@
+"""Figures of properties: equations of state, phonons, surfaces, shapes, barriers, registries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase.eos import EquationOfState as Fit
+from matplotlib.figure import Figure
+
+from culi_mlip.properties import (
+    Adhesion,
+    Barrier,
+    EquationOfState,
+    Phonons,
+    SurfaceEnergy,
+    WulffShape,
+)
+from culi_mlip.properties.surfaces import pymatgen_shape
+from culi_mlip.report.figures import ACCENT, INK, SECOND, snapshots
+
+
+def equation_of_state(found: EquationOfState) -> Figure:
+    """Return energies against volume, with the fit."""
+    figure = Figure(figsize=(5, 3.7), layout="constrained")
+    axes = figure.subplots()
+    fit = Fit(found.volumes, found.energies, eos="birchmurnaghan")
+    fit.fit(warn=False)
+    volumes = np.linspace(found.volumes.min(), found.volumes.max(), 100)
+    curve = fit.func(volumes, *fit.eos_parameters)
+    axes.plot(volumes, 1000 * (curve - found.energy), color="0.6", lw=1)
+    axes.plot(found.volumes, 1000 * (found.energies - found.energy), "o", color=ACCENT, ms=5)
+    axes.set(xlabel="volume (Å³/atom)", ylabel="energy (meV/atom)")
+    axes.set_title(
+        f"{found.symbol}: a = {found.lattice_constant:.4f} Å, B = {found.bulk_modulus:.1f} GPa",
+        fontsize=10,
+        color=INK,
+    )
+    return figure
+
+
+def phonons(found: Phonons) -> Figure:
+    """Return bands and density of states."""
+    figure = Figure(figsize=(8, 3.8), layout="constrained")
+    bands, dos = figure.subplots(1, 2, width_ratios=[4, 1], sharey=True)
+    ticks, names = [0.0], [found.bands.ends[0][0]]
+    for ends, distances, lines in zip(
+        found.bands.ends, found.bands.distances, found.bands.frequencies, strict=True
+    ):
+        bands.plot(distances, lines, color=ACCENT, lw=1.2)
+        if ends[0] != names[-1]:
+            names[-1] += f"|{ends[0]}"  # the path jumps
+        ticks.append(float(distances[-1]))
+        names.append(ends[1])
+    bands.set_xticks(ticks, names)
+    bands.set(xlim=(0, ticks[-1]), ylabel="frequency (THz)")
+    bands.grid(axis="x", color="0.85")
+    bands.axhline(0, color="0.6", lw=0.8)
+    dos.fill_betweenx(found.dos[0], found.dos[1], color=ACCENT, alpha=0.4, lw=0)
+    dos.set(xlabel="states per THz", xlim=(0, None))
+    if not found.is_stable:
+        bands.set_title(f"imaginary modes, down to {found.lowest:.2f} THz", color=SECOND)
+    return figure
+
+
+def surface_energies(found: Sequence[SurfaceEnergy]) -> Figure:
+    """Return the energies of faces, unrelaxed and relaxed."""
+    figure = Figure(figsize=(max(4.5, 0.55 * len(found) + 1.5), 3.6), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(found))
+    axes.bar(places - 0.2, [f.unrelaxed for f in found], 0.4, color="0.75", label="unrelaxed")
+    relaxed = [np.nan if f.relaxed is None else f.relaxed for f in found]
+    axes.bar(places + 0.2, relaxed, 0.4, color=ACCENT, label="relaxed")
+    axes.set_xticks(places, ["".join(map(str, f.miller)) for f in found])
+    axes.set(ylabel="surface energy (J/m²)", title=found[0].symbol)
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+    axes.margins(y=0.15)
+    return figure
+
+
+def wulff_shape(found: WulffShape) -> Figure:
+    """Return the shape, drawn by pymatgen."""
+    axes = pymatgen_shape(found.surface_energies).get_plot(bar_on=False, units_in_JPERM2=True)
+    figure: Figure = axes.get_figure()
+    return figure
+
+
+def barrier(found: Barrier) -> Figure:
+    """Return the energies along the path."""
+    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(found.distances, found.energies, "o-", color=ACCENT)
+    axes.set(xlabel="along the path (Å)", ylabel="energy (eV)")
+    if found.forward is not None:
+        axes.set_title(f"barrier {found.forward:.3f} eV", fontsize=10, color=INK)
+    return figure
+
+
+def adhesion(found: Adhesion) -> Figure:
+    """Return the relaxed interface."""
+    named = " on ".join(
+        f"{symbol}({''.join(map(str, miller))})"
+        for symbol, miller in (
+            (found.film, found.film_miller),
+            (found.substrate, found.substrate_miller),
+        )
+    )
+    value = "no value" if found.value is None else f"W = {found.value:.3f} J/m²"
+    return snapshots({f"{named}: {value}": found.interface})
