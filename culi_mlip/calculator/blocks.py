@@ -100,10 +100,11 @@ def _renamed(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The atoms of pairs, in order, and the pairs by their numbers among these."""
     there = torch.zeros(n_atoms, dtype=torch.bool, device=index.device)
-    there[index.reshape(-1)] = True
+    flat = index.reshape(-1)
+    there.index_fill_(0, flat, True)
     if more is not None:
-        there[more] = True
+        there.index_fill_(0, more, True)
     atoms = there.nonzero().squeeze(1)
     number = torch.empty(n_atoms, dtype=torch.int64, device=index.device)
     number[atoms] = torch.arange(len(atoms), device=index.device)
-    return atoms, number[index]
+    return atoms, number.index_select(0, flat).view_as(index)

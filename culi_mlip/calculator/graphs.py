@@ -45,11 +45,11 @@ def graph_of(atoms: Atoms, potential: Potential, neighbors: NeighborList) -> Gra
         check_finite(atoms, atoms.get_chemical_formula())
     types = potential.types(atoms)
     device = neighbors.device
-    positions = torch.as_tensor(atoms.positions, dtype=torch.float64).to(device)
-    pairs = neighbors.pairs(positions, atoms.cell.array, atoms.pbc, types)
+    pairs = neighbors.pairs(atoms.positions, atoms.cell.array, atoms.pbc, types)
     if neighbors.closest < SAME_PLACE:
         raise ModelError(_overlap(atoms))
-    cell = torch.as_tensor(atoms.cell.array, dtype=torch.float64).to(device)
+    positions = torch.as_tensor(atoms.positions, dtype=torch.float64, device=device)
+    cell = torch.as_tensor(atoms.cell.array, dtype=torch.float64, device=device)
     return {
         AtomicDataDict.POSITIONS_KEY: positions,
         AtomicDataDict.CELL_KEY: cell.unsqueeze(0),

@@ -131,6 +131,7 @@ class HybridAllegro(Calculator):
         self._rigidity = Rigidity(record) if record else None
         self._members = Members(files, self.device, compile, of_features=self._rigidity, step=step)
         self._batch_members: Members | None = None
+        self._copy: Atoms | None = None
         self.metadata = model_metadata(self.paths[0])
         digests = [model_digest(path) for path in self.paths]
         self.digest = digests[0] if len(digests) == 1 else _joint_digest(digests)
@@ -143,7 +144,12 @@ class HybridAllegro(Calculator):
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
         """Evaluate the model; called by ASE."""
-        super().calculate(atoms, properties, system_changes)
+        if atoms is not None and self._copy is not None and [*system_changes] == ["positions"]:
+            self._copy.positions[:] = atoms.positions  # a step of MD: to copy all takes longer
+            self.atoms = self._copy
+        else:
+            super().calculate(atoms, properties, system_changes)
+            self._copy = self.atoms
         self.results = results_of(self._members(self.graph(self.atoms)))
 
     def evaluate(self, frames: Sequence[Atoms]) -> list[dict[str, Any]]:
@@ -185,11 +191,14 @@ class HybridAllegro(Calculator):
         """Return what changed since the last evaluation, by ASE's names; charges do not matter."""
         if self.atoms is None or len(atoms) != len(self.atoms):
             return list(all_changes)
-        return [
-            name
-            for name in ("positions", "numbers", "cell", "pbc")
-            if not np.array_equal(getattr(atoms, name), getattr(self.atoms, name))
-        ]
+        old = self.atoms
+        arrays = {
+            "positions": (atoms.positions, old.positions),
+            "numbers": (atoms.numbers, old.numbers),
+            "cell": (atoms.cell.array, old.cell.array),
+            "pbc": (atoms.pbc, old.pbc),
+        }
+        return [name for name, (now, then) in arrays.items() if not (now == then).all()]
 
     def graph(self, atoms: Atoms) -> Graph:
         """Return positions, cell, types and pairs within the cutoff, as the model takes them.

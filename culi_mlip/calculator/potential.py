@@ -167,7 +167,7 @@ class Potential:
         needs_more = self.is_compiled and _is_small(graph)
         out = self.model(self._with_lonely_atoms(graph) if needs_more else dict(graph))
         found = {
-            key: out[key].detach().cpu().numpy().astype(float, copy=False)
+            key: out[key].numpy(force=True).astype(float, copy=False)
             for key in self._outputs
             if key in out
         }

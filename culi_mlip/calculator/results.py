@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from ase.stress import full_3x3_to_voigt_6_stress
 from nequip.data import AtomicDataDict
 from numpy.typing import NDArray
 
@@ -23,6 +22,10 @@ OF_ATOMS = (
     *UNCERTAINTIES[:2],
 )
 """What a model gives of each atom."""
+
+
+_VOIGT = [0, 4, 8, 5, 2, 1]
+"""xx, yy, zz, yz, xz, xy among the nine components."""
 
 
 def results_of(members: Sequence[Found]) -> dict[str, Any]:
@@ -46,7 +49,7 @@ def _named(found: Found) -> dict[str, Any]:
     results["forces"] = found[AtomicDataDict.FORCE_KEY]
     stress = found[AtomicDataDict.STRESS_KEY].reshape(3, 3)
     if np.isfinite(stress).all():  # a cell without volume has none
-        results["stress"] = full_3x3_to_voigt_6_stress(stress)
+        results["stress"] = ((stress + stress.T) / 2).ravel()[_VOIGT]
     for name in UNCERTAINTIES:
         if name in found:
             results[name] = float(found[name].item()) if name not in OF_ATOMS else found[name]

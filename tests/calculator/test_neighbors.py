@@ -8,7 +8,7 @@ from ase.build import bulk, fcc111, molecule
 from ase.neighborlist import primitive_neighbor_list
 
 from culi_mlip.calculator.neighbors import NeighborList
-from culi_mlip.structures import rattled
+from culi_mlip.structures import rattled, strained
 
 CUTOFF = 4.0
 
@@ -75,7 +75,7 @@ def expected(atoms, cutoff=CUTOFF):
 
 def found(neighbors, atoms, types=None):
     types = torch.zeros(len(atoms), dtype=torch.int64) if types is None else types
-    pairs = neighbors.pairs(torch.tensor(atoms.positions), atoms.cell.array, atoms.pbc, types)
+    pairs = neighbors.pairs(atoms.positions, atoms.cell.array, atoms.pbc, types)
     index = pairs.edge_index.numpy()
     assert (np.diff(index[0]) >= 0).all()
     return vectors((index, pairs.shifts.numpy()), atoms)
@@ -163,12 +163,28 @@ def test_pairs_and_their_order_do_not_depend_on_when_the_list_was_built():
     for step in range(20):
         atoms = rattled(atoms, 0.01, seed=step)
         atoms.positions[3] += atoms.cell[0] * (step == 7)
-        given = torch.tensor(atoms.positions), atoms.cell.array, atoms.pbc, types
+        given = atoms.positions, atoms.cell.array, atoms.pbc, types
         for ours, new in zip(
             old.pairs(*given), NeighborList(np.array([[CUTOFF]]), 0.0).pairs(*given), strict=True
         ):
             assert torch.equal(ours, new)
     assert old.builds < 5
+
+
+def test_tensors_as_on_a_gpu_give_the_same_pairs():
+    atoms = rattled(bulk("Cu", cubic=True) * (2, 2, 2), 0.05, seed=1)
+    types = torch.arange(len(atoms)) % 2
+    cutoffs = np.array([[CUTOFF, CUTOFF - 1], [CUTOFF - 1, CUTOFF - 0.5]])
+    arrays, tensors = NeighborList(cutoffs), NeighborList(cutoffs, device="cpu:0")
+    for step in range(12):
+        atoms = rattled(atoms, 0.04, seed=step)
+        if step == 6:
+            atoms = strained(atoms, 0.01)
+        given = atoms.positions, atoms.cell.array, atoms.pbc, types
+        for ours, other in zip(arrays.pairs(*given), tensors.pairs(*given), strict=True):
+            assert torch.equal(ours, other)
+        assert arrays.closest == pytest.approx(tensors.closest)
+    assert arrays.builds == tensors.builds > 1
 
 
 def test_pairs_at_the_very_cutoff_are_told_in_double_precision():
