@@ -85,7 +85,7 @@ symbol = click.argument("symbol", default="Cu")
 
 
 def _written(
-    out: Path, name: str, calculator: Calculator, result: Any, figure: Figure | None = None
+    out: Path, name: str, calculator: Calculator | None, result: Any, figure: Figure | None = None
 ) -> None:
     from culi_mlip.cli import console
     from culi_mlip.dynamics.identity import calculator_digest
@@ -93,7 +93,8 @@ def _written(
     from culi_mlip.properties.output import write_result
     from culi_mlip.report.figures import png
 
-    files = write_result(out, name, result, calculator=calculator_digest(calculator))
+    made_by = {"calculator": calculator_digest(calculator)} if calculator else {}
+    files = write_result(out, name, result, **made_by)
     if figure:
         files.append(out / f"{name}.png")
         write_bytes(files[-1], png(figure))
@@ -319,8 +320,8 @@ def adhesion(
     found = work_of_adhesion(
         film, film_face, substrate, substrate_face, calculator, thickness=thickness
     )
-    name = f"{film}({''.join(map(str, film_face))}) on "
-    name += f"{substrate}({''.join(map(str, substrate_face))})"
+    name = f"{film}({_digits(film_face)}) on "
+    name += f"{substrate}({_digits(substrate_face)})"
     console.table(
         [name, "strained slabs", "free slabs"],
         [
@@ -335,13 +336,202 @@ def adhesion(
     if found.wets is not None:
         verdict = "wets" if found.wets else f"contact angle {found.contact_angle:.0f}°"
         gamma = found.film_surface_energy
-        console.out.print(
-            f"{film}({''.join(map(str, film_face))}): γ = {gamma:.3f} J/m²; {verdict}"
-        )
+        console.out.print(f"{film}({_digits(film_face)}): γ = {gamma:.3f} J/m²; {verdict}")
     _withheld(found.withheld)
-    title = f"adhesion-{film}{''.join(map(str, film_face))}"
-    title += f"-{substrate}{''.join(map(str, substrate_face))}"
+    title = f"adhesion-{film}{_digits(film_face)}"
+    title += f"-{substrate}{_digits(substrate_face)}"
     _written(out, title, calculator, found, figures.adhesion(found))
+
+
+@command.command("gamma-surface")
+@click.argument("film", default="Li")
+@click.argument("film_face", type=FACE, default="110")
+@click.argument("substrate", default="Cu")
+@click.argument("substrate_face", type=FACE, default="111")
+@options.count("--grid", "Registries along each vector of the common lattice.", 6)
+@_of_potential
+def gamma_surface(
+    film: str,
+    film_face: tuple[int, ...],
+    substrate: str,
+    substrate_face: tuple[int, ...],
+    grid: int,
+    calculator: Calculator,
+    step: Any,
+    out: Path,
+) -> None:
+    """Energy of a FILM on a SUBSTRATE by registry, and its relaxed minimum.
+
+    \b
+    Example:
+      culi-mlip properties gamma-surface Li 110 Cu 111 --model run/
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.properties import gamma_surface as compute
+
+    found = compute(film, film_face, substrate, substrate_face, calculator, grid=grid)
+    name = f"{film}{_digits(film_face)}-{substrate}{_digits(substrate_face)}"
+    console.table(
+        [f"{name}, shift", "J/m²"],
+        [
+            [f"{x:.3f} {y:.3f}", f"{energy:.4f}"]
+            for (x, y), energy in zip(found.shifts.tolist(), found.energies, strict=True)
+        ],
+    )
+    relaxed = "not relaxed" if found.relaxed is None else f"{found.relaxed:+.4f} J/m²"
+    console.out.print(
+        f"Highest over lowest {found.corrugation:.4f} J/m²; "
+        f"the lowest, once free in all directions: {relaxed}"
+    )
+    _written(out, f"gamma-surface-{name}", calculator, found)
+
+
+@command.command("adsorption")
+@click.argument("adatom", default="Li")
+@click.argument("substrate", default="Cu")
+@click.argument("substrate_face", type=FACE, default="100")
+@click.option(
+    "--coverage",
+    "coverages",
+    type=float,
+    multiple=True,
+    help="In monolayers; may be repeated.",
+)
+@_of_potential
+def adsorption(
+    adatom: str,
+    substrate: str,
+    substrate_face: tuple[int, ...],
+    coverages: tuple[float, ...],
+    calculator: Calculator,
+    step: Any,
+    out: Path,
+) -> None:
+    """Energy of an ADATOM on a face of a SUBSTRATE, at each distinct site, or by coverage.
+
+    Energies are relative to the adatom's bulk, and to its free atom; negative ones are bound.
+
+    \b
+    Example:
+      culi-mlip properties adsorption Li Cu 111 --model run/
+      culi-mlip properties adsorption Li Cu 100 --coverage 0.25 --coverage 0.5 --coverage 1
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.properties import adsorption as compute
+    from culi_mlip.properties import coverage_series
+
+    face, name = substrate_face, f"{adatom}-{substrate}{_digits(substrate_face)}"
+    if coverages:
+        found = coverage_series(adatom, substrate, face, calculator, coverages=coverages)
+        name += "-coverage"
+    else:
+        found = compute(adatom, substrate, face, calculator)
+    console.table(
+        [f"{adatom} on {substrate}({_digits(face)})", "to bulk (eV)", "to atom (eV)", "moved (Å)"],
+        [[x.name, _number(x.to_bulk), _number(x.to_atom), f"{x.moved:.2f}"] for x in found.of_each],
+    )
+    _withheld(*(x.withheld for x in found.of_each))
+    _written(out, f"adsorption-{name}", calculator, found)
+
+
+@command.command("barrier")
+@click.argument("initial", type=options.PATH)
+@click.argument("final", type=options.PATH)
+@options.count("--images", "Between the ends.", 5)
+@_of_potential
+def barrier(
+    initial: Path, final: Path, images: int, calculator: Calculator, step: Any, out: Path
+) -> None:
+    """Energy barrier between the structures INITIAL and FINAL, which are relaxed first.
+
+    Both hold the same atoms in the same order; constraints are obeyed.
+
+    \b
+    Example:
+      culi-mlip properties barrier before.xyz after.xyz --model run/
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.files import read_frames
+    from culi_mlip.properties import barrier as compute
+    from culi_mlip.report import properties as figures
+
+    first, last = (read_frames(path)[-1] for path in (initial, final))
+    found = compute(first, last, calculator, images=images)
+    console.table(
+        ["barrier", "eV"],
+        [["forward", _number(found.forward)], ["reverse", _number(found.reverse)]],
+    )
+    _withheld(found.withheld)
+    _written(out, "barrier", calculator, found, figures.barrier(found))
+
+
+@command.command("diffusion")
+@click.argument("trajectory", type=options.PATH)
+@click.option("--symbol", default="Li", show_default=True, help="The element that diffuses.")
+@click.option("--interval", type=float, help="Between frames in ps.  [default: as the frames say]")
+@click.option(
+    "--fit", nargs=2, type=float, default=(1.0, 5.0), show_default=True, help="Times fitted, in ps."
+)
+@click.option("--in-plane", is_flag=True, help="Along x and y alone, as on a surface.")
+@options.out("Folder of the results.", "properties")
+def diffusion(
+    trajectory: Path,
+    symbol: str,
+    interval: float | None,
+    fit: tuple[float, float],
+    in_plane: bool,
+    out: Path,
+) -> None:
+    """Diffusion coefficient of an element in a TRAJECTORY, with its error.
+
+    The drift of the other elements is taken out. The error is the half width of the 95 % confidence
+    interval, from ten blocks.
+
+    \b
+    Example:
+      culi-mlip properties diffusion md/trajectory.extxyz --symbol Li
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.files import read_frames
+    from culi_mlip.properties.transport import diffusion_in
+    from culi_mlip.report import properties as figures
+
+    found = diffusion_in(
+        read_frames(trajectory), symbol, interval=interval, in_plane=in_plane, fit=fit
+    )
+    if found.coefficient is not None:
+        console.out.print(f"D = {found.coefficient:.4g} ± {found.error:.2g} Å²/ps")
+    _withheld(found.withheld)
+    _written(out, f"diffusion-{symbol}", None, found, figures.diffusion(found))
+
+
+@command.command("rdf")
+@click.argument("trajectory", type=options.PATH)
+@click.option("--pair", nargs=2, default=("Li", "Li"), show_default=True, help="Two elements.")
+@click.option("--r-max", type=float, default=10.0, show_default=True, help="In Å.")
+@options.out("Folder of the results.", "properties")
+def rdf(trajectory: Path, pair: tuple[str, str], r_max: float, out: Path) -> None:
+    """Radial distribution of a pair of elements in a TRAJECTORY.
+
+    \b
+    Example:
+      culi-mlip properties rdf melt/trajectory.extxyz --pair Cu Li
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.files import read_frames
+    from culi_mlip.properties import radial_distribution
+    from culi_mlip.report import properties as figures
+
+    distances, density = radial_distribution(read_frames(trajectory), pair, r_max=r_max)
+    peak = int(density.argmax())
+    console.out.print(f"Highest at {distances[peak]:.2f} Å: {density[peak]:.2f}")
+    values = {"distances": distances, "density": density}
+    figure = figures.radial_distribution(distances, density, pair)
+    _written(out, f"rdf-{pair[0]}-{pair[1]}", None, values, figure)
+
+
+def _digits(face: tuple[int, ...]) -> str:
+    return "".join(map(str, face))
 
 
 def _number(value: float | None) -> str:

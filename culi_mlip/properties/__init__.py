@@ -1,5 +1,6 @@
 """What a potential says of crystals, surfaces and interfaces; takes any ASE calculator."""
 
+from culi_mlip.properties.adatoms import Adsorbed, Adsorption, adsorption, coverage_series
 from culi_mlip.properties.barriers import Barrier, barrier
 from culi_mlip.properties.elasticity import ElasticConstants, elastic_constants
 from culi_mlip.properties.eos import (
@@ -7,7 +8,8 @@ from culi_mlip.properties.eos import (
     cohesive_energy,
     equation_of_state,
 )
-from culi_mlip.properties.interfaces import Adhesion, work_of_adhesion
+from culi_mlip.properties.interfaces import Adhesion, GammaSurface, gamma_surface, work_of_adhesion
+from culi_mlip.properties.soundness import DimerCurve, Safety, dimer_curve, safety
 from culi_mlip.properties.surfaces import (
     SurfaceEnergy,
     WulffShape,
@@ -15,23 +17,45 @@ from culi_mlip.properties.surfaces import (
     surface_energy,
     wulff_shape,
 )
+from culi_mlip.properties.transport import (
+    Arrhenius,
+    Diffusion,
+    arrhenius,
+    diffusion,
+    radial_distribution,
+)
 from culi_mlip.properties.vacancies import Vacancy, vacancy
 from culi_mlip.properties.vibrations import Phonons, phonons
 
 __all__ = [
     "Adhesion",
+    "Adsorbed",
+    "Adsorption",
+    "Arrhenius",
     "Barrier",
+    "Diffusion",
+    "DimerCurve",
     "ElasticConstants",
     "EquationOfState",
+    "GammaSurface",
     "Phonons",
+    "Safety",
     "SurfaceEnergy",
     "Vacancy",
     "WulffShape",
+    "adsorption",
+    "arrhenius",
     "barrier",
     "cohesive_energy",
+    "coverage_series",
+    "diffusion",
+    "dimer_curve",
     "elastic_constants",
     "equation_of_state",
+    "gamma_surface",
     "phonons",
+    "radial_distribution",
+    "safety",
     "surface_energies",
     "surface_energy",
     "vacancy",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from ase.constraints import FixCartesian
 from ase.geometry import get_distances
 from numpy.typing import NDArray
 
@@ -152,20 +153,12 @@ def work_of_adhesion(
     >>> round(found.value, 2), round(abs(found.interface_energy), 2)
     (2.27, 0.0)
     """
-    film_a, substrate_a = (
-        equation_of_state(symbol, calculator).lattice_constant if a is None else a
-        for symbol, a in ((film, film_a), (substrate, substrate_a))
-    )
-    films = _slabs(film, film_miller, film_a, thickness, vacuum)
-    substrates = _slabs(substrate, substrate_miller, substrate_a, thickness, vacuum)
-    match = match or first_match(films[0], substrates[0], max_area=max_area)
+    films, substrates, match, lay = _sides(
+        film, film_miller, substrate, substrate_miller, calculator, film_a, substrate_a, thickness,
+        vacuum, match, max_area,
+    )  # fmt: skip
     shifts = registry_shifts(films[0], substrates[0], match, strain=strain)
-    touch = (nearest_distance(film, film_a) + nearest_distance(substrate, substrate_a)) / 2
-    lay = partial(join, films[0], substrates[0], match, strain=strain, min_bond=0.0)
-    interfaces = []
-    for shift in shifts.tolist():
-        gap = 3.0 + _lift(lay(gap=3.0, shift=shift), len(substrates[0]), match, touch)
-        interfaces.append(lay(gap=gap, shift=shift, vacuum=vacuum))
+    interfaces = [lay(shift, strain) for shift in shifts.tolist()]
     plane = interfaces[0].cell.array[:2, :2]
     references = [
         [in_plane(atoms, np.linalg.inv(match.film) @ plane) for atoms in films],
@@ -183,9 +176,111 @@ def work_of_adhesion(
         )
     )
     relaxed = [next(found) for _ in interfaces]
-    sides = [_side([next(found) for _ in slabs], fmax) for slabs in references]
+    alone = [_side([next(found) for _ in slabs], fmax) for slabs in references]
     faces = (film, face(film_miller), substrate, face(substrate_miller))
-    return _adhesion(faces, relaxed, shifts, sides, fmax)
+    return _adhesion(faces, relaxed, shifts, alone, fmax)
+
+
+@dataclass(frozen=True)
+class GammaSurface:
+    """The energy of an interface by registry.
+
+    Attributes
+    ----------
+    film, film_miller, substrate, substrate_miller
+        Elements and faces.
+    shifts
+        Of `culi_mlip.structures.join`, one of each set that symmetry makes equivalent, shape
+        (n, 2).
+    energies
+        Above the lowest in J/m², at rigid shifts with all atoms free along the normal, shape (n,);
+        NaN where they did not relax.
+    relaxed
+        Energy of the lowest once its atoms are free in all directions, in J/m² on the same scale: 0
+        or less; None where it did not relax.
+    minimum
+        That structure.
+    """
+
+    film: str
+    film_miller: Face
+    substrate: str
+    substrate_miller: Face
+    shifts: NDArray[np.float64]
+    energies: NDArray[np.float64]
+    relaxed: float | None
+    minimum: Atoms
+
+    @property
+    def corrugation(self) -> float:
+        """Highest over lowest in J/m²."""
+        return float(np.nanmax(self.energies))
+
+
+def gamma_surface(
+    film: str,
+    film_miller: Sequence[int],
+    substrate: str,
+    substrate_miller: Sequence[int],
+    calculator: Calculator,
+    *,
+    grid: int = 6,
+    film_a: float | None = None,
+    substrate_a: float | None = None,
+    thickness: float = 8.0,
+    strain: Strained = "film",
+    match: LatticeMatch | None = None,
+    max_area: float = 400.0,
+    vacuum: float = 12.0,
+    fmax: float = 0.01,
+    steps: int = STEPS,
+) -> GammaSurface:
+    """Return the energy of a coherent interface on a grid of registries, and its minimum.
+
+    Parameters
+    ----------
+    grid
+        Points along each vector of the lattice that film and substrate span together.
+    film, film_miller, substrate, substrate_miller, calculator, film_a, substrate_a, thickness, \
+    strain, match, max_area, vacuum, fmax, steps
+        As in `work_of_adhesion`.
+
+    Raises
+    ------
+    StructureError
+        If the faces do not match within the limits.
+    """
+    films, substrates, match, lay = _sides(
+        film, film_miller, substrate, substrate_miller, calculator, film_a, substrate_a, thickness,
+        vacuum, match, max_area,
+    )  # fmt: skip
+    shifts = registry_shifts(films[0], substrates[0], match, strain=strain, grid=grid)
+    rigid = []
+    for shift in shifts.tolist():
+        atoms = lay(shift, strain)
+        atoms.set_constraint(FixCartesian(range(len(atoms)), mask=(True, True, False)))
+        rigid.append(atoms)
+    options: dict[str, Any] = {"fmax": fmax, "steps": steps, "optimizer": "lbfgs"}
+    found = relax(rigid, calculator, **options)
+    energies = np.array([r.atoms.get_potential_energy() if r.converged else np.nan for r in found])
+    best = found[int(np.nanargmin(energies)) if np.isfinite(energies).any() else 0].atoms
+    free = best.copy()
+    free.set_constraint()
+    (minimum,) = relax([free], calculator, **options)
+    per_area = PER_EV_A2 / float(best.info["area"])
+    lowest = best.get_potential_energy()
+    return GammaSurface(
+        film,
+        face(film_miller),
+        substrate,
+        face(substrate_miller),
+        shifts,
+        (energies - lowest) * per_area,
+        float((minimum.atoms.get_potential_energy() - lowest) * per_area)
+        if minimum.converged
+        else None,
+        minimum.atoms,
+    )
 
 
 def in_plane(atoms: Atoms, plane: NDArray[np.float64]) -> Atoms:
@@ -223,6 +318,38 @@ def _slabs(
     """The slab of an interface and thicker ones."""
     make = partial(slab, symbol, miller, a=a, vacuum=vacuum, free_layers=None)
     return slabs_of([make(thickness=thickness + more) for more in (0.0, *THICKER)], make)
+
+
+def _sides(
+    film: str,
+    film_miller: Sequence[int],
+    substrate: str,
+    substrate_miller: Sequence[int],
+    calculator: Calculator,
+    film_a: float | None,
+    substrate_a: float | None,
+    thickness: float,
+    vacuum: float,
+    match: LatticeMatch | None,
+    max_area: float,
+) -> tuple[list[Atoms], list[Atoms], LatticeMatch, Callable[[Sequence[float], Strained], Atoms]]:
+    """Slabs of both sides, their match, and what lays the film down at a shift, in touch."""
+    film_a, substrate_a = (
+        equation_of_state(symbol, calculator).lattice_constant if a is None else a
+        for symbol, a in ((film, film_a), (substrate, substrate_a))
+    )
+    films = _slabs(film, film_miller, film_a, thickness, vacuum)
+    substrates = _slabs(substrate, substrate_miller, substrate_a, thickness, vacuum)
+    found = match or first_match(films[0], substrates[0], max_area=max_area)
+    touch = (nearest_distance(film, film_a) + nearest_distance(substrate, substrate_a)) / 2
+    joined = partial(join, films[0], substrates[0], found, min_bond=0.0)
+
+    def lay(shift: Sequence[float], strain: Strained) -> Atoms:
+        apart = joined(gap=3.0, shift=shift, strain=strain)
+        gap = 3.0 + _lift(apart, len(substrates[0]), found, touch)
+        return joined(gap=gap, shift=shift, strain=strain, vacuum=vacuum)
+
+    return films, substrates, found, lay
 
 
 def _lift(interface: Atoms, substrate_layers: int, match: LatticeMatch, touch: float) -> float:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from ase.eos import EquationOfState as Fit
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from culi_mlip.properties import (
     Adhesion,
     Barrier,
+    Diffusion,
     EquationOfState,
     Phonons,
     SurfaceEnergy,
@@ -93,6 +95,31 @@ def barrier(found: Barrier) -> Figure:
     axes.set(xlabel="along the path (Å)", ylabel="energy (eV)")
     if found.forward is not None:
         axes.set_title(f"barrier {found.forward:.3f} eV", fontsize=10, color=INK)
+    return figure
+
+
+def diffusion(found: Diffusion) -> Figure:
+    """Return the mean square displacement against time."""
+    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(found.lags, found.displacements, "o-", ms=4, color=ACCENT)
+    axes.set(xlabel="time (ps)", ylabel="mean square displacement (Å²)", xlim=(0, None))
+    axes.set_ylim(bottom=0)
+    if found.coefficient is not None:
+        title = f"D = {found.coefficient:.3g} ± {found.error:.2g} Å²/ps"
+        axes.set_title(title, fontsize=10, color=INK)
+    return figure
+
+
+def radial_distribution(
+    distances: NDArray[np.float64], density: NDArray[np.float64], pair: tuple[str, str]
+) -> Figure:
+    """Return g(r)."""
+    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(distances, density, color=ACCENT)
+    axes.axhline(1, color="0.7", lw=0.8)
+    axes.set(xlabel="distance (Å)", ylabel=f"g(r), {pair[0]}–{pair[1]}", xlim=(0, distances[-1]))
     return figure
 
 

@@ -177,7 +177,7 @@ def test_tensors_as_on_a_gpu_give_the_same_pairs():
     cutoffs = np.array([[CUTOFF, CUTOFF - 1], [CUTOFF - 1, CUTOFF - 0.5]])
     arrays, tensors = NeighborList(cutoffs), NeighborList(cutoffs, device="cpu:0")
     for step in range(12):
-        atoms = rattled(atoms, 0.04, seed=step)
+        atoms = rattled(atoms, 0.1, seed=step)
         if step == 6:
             atoms = strained(atoms, 0.01)
         given = atoms.positions, atoms.cell.array, atoms.pbc, types

@@ -6,6 +6,8 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from culi_mlip import properties
@@ -71,6 +73,71 @@ def test_others_are_printed_and_written(culi, tmp_path):
     np.testing.assert_allclose(phonons["dos"], expected.dos, atol=1e-6)
 
 
+def test_barrier_of_two_files(culi, tmp_path):
+    atoms = bulk("Cu", cubic=True) * (2, 2, 1)
+    near = int(np.argsort(atoms.get_distances(0, range(1, len(atoms)), mic=True))[0])
+    ends = [atoms[1:], atoms[1:]]
+    ends[1].positions[near] = atoms.positions[0]
+    for name, end in zip(("a", "b"), ends, strict=True):
+        ase.io.write(tmp_path / f"{name}.xyz", end, format="extxyz")
+    text = printed(culi, "barrier", "a.xyz", "b.xyz", "--images", "3")
+    found = written(tmp_path, "barrier")
+    assert len(found["path"]) == 5
+    assert f"{found['forward']:.3f}" in text
+    assert found["forward"] == pytest.approx(properties.barrier(*ends, EMT(), images=3).forward)
+
+
+def test_adsorption_by_site_and_by_coverage(culi, tmp_path):
+    text = printed(culi, "adsorption", "Cu", "Cu", "111", "--coverage", "1", "--coverage", "0.5")
+    found = written(tmp_path, "adsorption-Cu-Cu111-coverage")["of_each"]
+    assert [x["name"] for x in found] == ["1 ML", "0.5 ML"]
+    expected = properties.coverage_series("Cu", "Cu", (1, 1, 1), EMT(), coverages=[1, 0.5])
+    for one, same in zip(found, expected.of_each, strict=True):
+        assert one["to_bulk"] == pytest.approx(same.to_bulk, abs=1e-6)
+        assert f"{same.to_bulk:.3f}" in text
+
+
+def test_gamma_surface_of_a_grid(culi, tmp_path):
+    text = printed(culi, "gamma-surface", "Cu", "100", "Cu", "100", "--grid", "2")
+    found = written(tmp_path, "gamma-surface-Cu100-Cu100")
+    assert found["shifts"] == [[0, 0], [0, 0.5], [0.5, 0.5]]
+    assert f"{max(found['energies']):.4f}" in text
+
+
+def test_diffusion_and_distribution_of_a_trajectory(culi, tmp_path):
+    rng = np.random.default_rng(0)
+    path = rng.normal(scale=0.2, size=(400, 8, 3)).cumsum(axis=0) + rng.uniform(0, 9, (1, 8, 3))
+    frames = []
+    for i, positions in enumerate(path):
+        atoms = Atoms("Li8", positions=positions, cell=[9] * 3, pbc=True)
+        atoms.wrap()
+        atoms.info["time_ps"] = 0.1 * i
+        frames.append(atoms)
+    ase.io.write(tmp_path / "t.extxyz", frames)
+    text = culi("properties", "diffusion", "t.extxyz", "--fit", "0.5", "2", "--out", "p").stdout
+    expected = properties.diffusion(path, 0.1, fit=(0.5, 2))
+    assert f"D = {expected.coefficient:.4g} ± {expected.error:.2g}" in text
+    flat = culi(
+        "properties",
+        "diffusion",
+        "t.extxyz",
+        "--in-plane",
+        "--interval",
+        "0.2",
+        "--fit",
+        "1",
+        "4",
+        "--out",
+        "p",
+    )
+    expected = properties.diffusion(path[:, :, :2], 0.2, fit=(1, 4))
+    assert f"D = {expected.coefficient:.4g} ± {expected.error:.2g}" in flat.stdout
+    assert culi("properties", "rdf", "t.extxyz", "--r-max", "4", "--out", "p").returncode == 0
+    found = written(tmp_path, "rdf-Li-Li")
+    assert found["distances"][-1] == pytest.approx(4, abs=0.05)
+    np.testing.assert_allclose(np.mean(found["density"][20:]), 1, atol=0.2)
+
+
 @pytest.mark.slow
 def test_long_ones_are_printed_and_written(culi, tmp_path):
     assert "migration" in printed(culi, "vacancy")
@@ -109,10 +176,22 @@ def test_potentials_of_every_kind(culi, tmp_path, trained):
             ["adhesion", "Cu", "100", "Cu", "100", "--thickness", "-1", "--model", "emt"],
             "thickness",
         ),
+        (["barrier", "no.xyz", "no.xyz", "--model", "emt"], "no.xyz does not exist"),
+        (["barrier", "cu.xyz", "li.xyz", "--model", "emt"], "both ends need the same atoms"),
+        (["adsorption", "Cu", "Cu", "--coverage", "-1", "--model", "emt"], "coverage"),
+        (["diffusion", "no.extxyz"], "no.extxyz does not exist"),
+        (["diffusion", "cu.xyz"], "a trajectory of one frame"),
+        (["diffusion", "two.extxyz", "--symbol", "Ag"], "holds no Ag"),
+        (["diffusion", "two.extxyz", "--symbol", "Cu"], "give the interval in ps"),
+        (["diffusion", "two.extxyz", "--symbol", "Cu", "--interval", "1"], "give at least 100 ps"),
+        (["rdf", "cu.xyz", "--pair", "Cu", "Li"], "needs both"),
         (["phonons", "Cu", "--mesh", "0", "--model", "emt"], "--mesh"),
     ],
 )
 def test_wrong_input(culi, tmp_path, arguments, word):
+    ase.io.write(tmp_path / "cu.xyz", bulk("Cu"), format="extxyz")
+    ase.io.write(tmp_path / "li.xyz", bulk("Li"), format="extxyz")
+    ase.io.write(tmp_path / "two.extxyz", [bulk("Cu")] * 2)
     assert_one_line(culi("properties", *arguments, "--out", "new"), word)
     assert not (tmp_path / "new").exists()
 

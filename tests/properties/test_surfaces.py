@@ -5,12 +5,14 @@ import pytest
 from ase import units
 from ase.build import bulk, fcc100, fcc110, fcc111
 from ase.calculators.emt import EMT
+from ase.constraints import FixCartesian
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 
 from culi_mlip.errors import CuliError, StructureError
 from culi_mlip.properties import (
     equation_of_state,
+    gamma_surface,
     surface_energies,
     surface_energy,
     work_of_adhesion,
@@ -120,3 +122,28 @@ def test_references_differ_by_the_elastic_energy_of_the_film():
     assert thick.strained == pytest.approx(thin.strained, rel=0.01)
     excess = [f.unstrained_interface_energy - f.interface_energy for f in (thin, thick)]
     assert excess[1] - excess[0] == pytest.approx(grows, rel=0.02)
+
+
+def test_gamma_surface_of_copper_on_copper_is_that_of_a_script():
+    """On Cu(100) the hollow is lowest and the top highest; energies by ASE, free along z alone."""
+    a = equation_of_state("Cu", EMT()).lattice_constant
+    found = gamma_surface("Cu", (1, 0, 0), "Cu", (1, 0, 0), EMT(), grid=4, thickness=6)
+    energies = dict(zip(map(tuple, found.shifts.round(6).tolist()), found.energies, strict=True))
+    assert min(energies, key=energies.get) == (0.5, 0.5)
+    assert max(energies, key=energies.get) == (0, 0)
+    assert found.corrugation == energies[0, 0]
+    assert found.relaxed == pytest.approx(0, abs=1e-4)
+    expected = {}
+    for shift in ((0, 0), (0, 0.5), (0.5, 0.5)):
+        atoms = fcc100("Cu", (1, 1, 10), a=a, vacuum=12)
+        atoms.pbc = (True, True, False)
+        top = atoms.positions[:, 2] > atoms.positions[:, 2].mean()
+        below, above = np.flatnonzero(~top)[-1], np.flatnonzero(top)[0]
+        move = atoms.positions[below] + np.array(shift) @ atoms.cell[:2] - atoms.positions[above]
+        atoms.positions[top] += [*move[:2], 0.7 if shift == (0, 0) else 0.3]
+        atoms.set_constraint(FixCartesian(range(10), mask=(True, True, False)))
+        atoms.calc = EMT()
+        BFGS(atoms, logfile=None).run(fmax=0.005)
+        expected[shift] = atoms.get_potential_energy() / (a**2 / 2) * units.m**2 / units.J
+    for shift, energy in expected.items():
+        assert energies[shift] == pytest.approx(energy - expected[0.5, 0.5], abs=2e-3)
