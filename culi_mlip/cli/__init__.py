@@ -26,6 +26,7 @@ _COMMANDS = {
     "md": "md",
     "relax": "relax",
     "properties": "properties",
+    "scorecard": "scorecard",
     "melt-quench": "melt_quench",
     "quickstart": "quickstart",
     "info": "info",
@@ -63,7 +64,8 @@ def group(debug: bool) -> None:
     culi-mlip export lammps run/ slab.xyz       files for LAMMPS with pair_allegro
     culi-mlip md slab.xyz --model run/          molecular dynamics
     culi-mlip relax *.xyz --model run/          many structures at once
-    culi-mlip properties adhesion Li 110 Cu 111 what the potential says of interfaces
+    culi-mlip properties adhesion --model run/  and surface energies, phonons, diffusion, …
+    culi-mlip scorecard run/                    all properties beside published values
     culi-mlip melt-quench interface.xyz         melt, cool and choose frames
     culi-mlip info                              versions, devices, engines, what is missing
     """

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.geometry import find_mic
 from ase.mep import NEB
 from ase.optimize import FIRE
 from numpy.typing import NDArray
@@ -88,12 +89,15 @@ def barrier(
         )
     if images < 1:
         raise StructureError(f"{images} images: give at least one between the ends")
+    final = final.copy()
+    apart, _ = find_mic(final.positions - initial.positions, initial.cell, initial.pbc)
+    final.positions = initial.positions + apart  # the same, without jumps across cell boundaries
     ends = relax([initial, final], calculator, fmax=fmax, steps=steps, optimizer="lbfgs")
     first, last = (end.atoms for end in ends)
     evaluate = evaluator(calculator)
     band = [first, *(first.copy() for _ in range(images)), last]
     neb = NEB(band, k=spring, method="improvedtangent")
-    neb.interpolate(mic=True)
+    neb.interpolate()
     for image in band[1:-1]:
         image.calc = Held(evaluate)
     withheld = why_not_converged(ends, ["the initial structure", "the final structure"], fmax)

@@ -118,6 +118,9 @@ def test_vacancy_hops_as_in_ases_band():
     energies = np.array([image.get_potential_energy() for image in band])
     assert found.forward == pytest.approx(energies.max() - energies[0], abs=1e-3)
     np.testing.assert_allclose(found.energies, found.energies[::-1], atol=2e-3)
+    steps = np.diff(found.distances)
+    np.testing.assert_allclose(steps, steps[::-1], rtol=0.02)
+    assert 2.4 < found.distances[-1] < 3.2  # a neighbour's distance; the hop crosses the boundary
 
 
 def test_phonons_are_those_of_ases_own_way(tmp_path, monkeypatch):

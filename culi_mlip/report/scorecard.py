@@ -1,0 +1,84 @@
+"""The page of a scorecard: values beside references, light and self-contained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from culi_mlip.properties.scorecard import Score
+from culi_mlip.report import html
+from culi_mlip.report.figures import ACCENT, INK, SECOND
+from culi_mlip.report.html import heading, image, paragraph
+
+
+def page(scores: Sequence[Score], model: str) -> str:
+    """Return a page about a potential's scores.
+
+    Parameters
+    ----------
+    scores
+        From `culi_mlip.properties.scorecard.scorecard`.
+    model
+        What was scored.
+    """
+    compared = [score for score in scores if score.deviation is not None]
+    found = [score for score in scores if score.value is not None]
+    missing = [score for score in scores if score.value is None]
+    sections = [
+        heading(f"Scorecard of {model}", 1),
+        paragraph(
+            f"{len(found)} properties, {len(compared)} of them beside published values. Each is "
+            "computed at the potential's own lattice constant, at 0 K without zero-point motion."
+        ),
+    ]
+    if compared:
+        sections += [
+            image(deviations(compared), "Deviations from the published values."),
+            html.table(
+                ["property", "value", "reference", "deviation", "source"],
+                [_compared(score) for score in compared],
+                "remarks",
+            ),
+        ]
+    others = [score for score in found if score.deviation is None]
+    if others:
+        sections += [
+            heading("Without a published value here"),
+            html.table(["property", "value"], [[s.quantity, _value(s)] for s in others]),
+        ]
+    if missing:
+        reasons = [[score.quantity, score.withheld or ""] for score in missing]
+        sections += [heading("Withheld"), html.table(["property", "why"], reasons, "remarks")]
+    return html.document(f"Scorecard of {model}", sections)
+
+
+def deviations(scores: Sequence[Score]) -> Figure:
+    """Return deviations from references as bars, in percent; each score has one."""
+    values = np.array([100 * (score.deviation or 0.0) for score in scores])
+    figure = Figure(figsize=(8, 0.28 * len(scores) + 1), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(scores))[::-1]
+    axes.barh(places, values, color=[ACCENT if abs(v) <= 10 else SECOND for v in values])
+    axes.set_yticks(places, [score.quantity for score in scores], fontsize=8)
+    axes.axvline(0, color=INK, lw=0.8)
+    axes.axvspan(-10, 10, color="0.93", zorder=0)
+    axes.set_xlabel("deviation (%); within 10 % grey")
+    return figure
+
+
+def _compared(score: Score) -> list[str]:
+    known = score.reference
+    assert known is not None  # noqa: S101 (chosen so)
+    return [
+        score.quantity,
+        _value(score),
+        f"{known.value:g} {known.unit}",
+        f"{100 * (score.deviation or 0.0):+.1f} %",
+        f"{known.method}: {known.source}",
+    ]
+
+
+def _value(score: Score) -> str:
+    return f"{score.value:.4g} {score.unit}"
