@@ -105,7 +105,7 @@ def _written(
 @symbol
 @_of_potential
 def eos(symbol: str, calculator: Calculator, step: Any, out: Path) -> None:
-    """Equation of state of the element SYMBOL, and its cohesive energy.
+    """Equation of state of the element SYMBOL.
 
     \b
     Example:

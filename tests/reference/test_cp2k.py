@@ -211,9 +211,7 @@ def test_left_handed_and_skewed_cells_have_the_same_labels(here):
     expected = labels.pop("right")
     assert np.abs(expected["stress"][:3]).max() > 1e-3
     for name, found in labels.items():
-        assert found["energy"] == pytest.approx(expected["energy"], abs=6e-3), (
-            name
-        )  # 1.3 to 3.6 meV
+        assert found["energy"] == pytest.approx(expected["energy"], abs=6e-3), name  # 3.6 meV, once
         np.testing.assert_allclose(found["stress"], expected["stress"], atol=2e-3)
 
 
