@@ -68,7 +68,7 @@ def _of_potential(command: Callable[..., Any]) -> Callable[..., Any]:
 
         with console.steps() as step:
             calculator = open_calculator(model, device, compilation, step)
-            return command(*args, calculator=calculator, step=step, **kwargs)
+            return command(*args, calculator=calculator, **kwargs)
 
     wrapped: Callable[..., Any] = with_calculator
     for option in (
@@ -104,7 +104,7 @@ def _written(
 @command.command("eos")
 @symbol
 @_of_potential
-def eos(symbol: str, calculator: Calculator, step: Any, out: Path) -> None:
+def eos(symbol: str, calculator: Calculator, out: Path) -> None:
     """Equation of state of the element SYMBOL.
 
     \b
@@ -130,7 +130,7 @@ def eos(symbol: str, calculator: Calculator, step: Any, out: Path) -> None:
 @command.command("elastic")
 @symbol
 @_of_potential
-def elastic(symbol: str, calculator: Calculator, step: Any, out: Path) -> None:
+def elastic(symbol: str, calculator: Calculator, out: Path) -> None:
     """Elastic constants of the element SYMBOL, from stresses.
 
     \b
@@ -162,7 +162,7 @@ def elastic(symbol: str, calculator: Calculator, step: Any, out: Path) -> None:
 @symbol
 @options.count("--mesh", "Wave vectors along each reciprocal vector.", 20)
 @_of_potential
-def phonons(symbol: str, mesh: int, calculator: Calculator, step: Any, out: Path) -> None:
+def phonons(symbol: str, mesh: int, calculator: Calculator, out: Path) -> None:
     """Phonon bands, density of states and thermal properties of the element SYMBOL.
 
     \b
@@ -186,7 +186,7 @@ def phonons(symbol: str, mesh: int, calculator: Calculator, step: Any, out: Path
 @command.command("vacancy")
 @symbol
 @_of_potential
-def vacancy(symbol: str, calculator: Calculator, step: Any, out: Path) -> None:
+def vacancy(symbol: str, calculator: Calculator, out: Path) -> None:
     """Formation energy of a vacancy in the element SYMBOL, and the barrier of its hop.
 
     \b
@@ -222,7 +222,6 @@ def surface_energy(
     faces: tuple[tuple[int, ...], ...],
     everything: bool,
     calculator: Calculator,
-    step: Any,
     out: Path,
 ) -> None:
     """Surface energies of FACES of the element SYMBOL, fitted to slabs of several thicknesses.
@@ -260,7 +259,7 @@ def surface_energy(
 @command.command("wulff")
 @symbol
 @_of_potential
-def wulff(symbol: str, calculator: Calculator, step: Any, out: Path) -> None:
+def wulff(symbol: str, calculator: Calculator, out: Path) -> None:
     """Equilibrium shape of a crystal of SYMBOL, of all 13 faces with indices up to 3.
 
     \b
@@ -301,7 +300,6 @@ def adhesion(
     substrate_face: tuple[int, ...],
     thickness: float,
     calculator: Calculator,
-    step: Any,
     out: Path,
 ) -> None:
     """Work of adhesion of a FILM on a SUBSTRATE, by face, relaxed from each registry.
@@ -357,7 +355,6 @@ def gamma_surface(
     substrate_face: tuple[int, ...],
     grid: int,
     calculator: Calculator,
-    step: Any,
     out: Path,
 ) -> None:
     """Energy of a FILM on a SUBSTRATE by registry, and its relaxed minimum.
@@ -404,7 +401,6 @@ def adsorption(
     substrate_face: tuple[int, ...],
     coverages: tuple[float, ...],
     calculator: Calculator,
-    step: Any,
     out: Path,
 ) -> None:
     """Energy of an ADATOM on a face of a SUBSTRATE, at each distinct site, or by coverage.
@@ -439,9 +435,7 @@ def adsorption(
 @click.argument("final", type=options.PATH)
 @options.count("--images", "Between the ends.", 5)
 @_of_potential
-def barrier(
-    initial: Path, final: Path, images: int, calculator: Calculator, step: Any, out: Path
-) -> None:
+def barrier(initial: Path, final: Path, images: int, calculator: Calculator, out: Path) -> None:
     """Energy barrier between the structures INITIAL and FINAL, which are relaxed first.
 
     Both hold the same atoms in the same order; constraints are obeyed.
