@@ -377,9 +377,10 @@ def gamma_surface(
     )
     relaxed = "not relaxed" if found.relaxed is None else f"{found.relaxed:+.4f} J/m²"
     console.out.print(
-        f"Highest over lowest {found.corrugation:.4f} J/m²; "
+        f"Highest over lowest {_number(found.corrugation)} J/m²; "
         f"the lowest, once free in all directions: {relaxed}"
     )
+    _withheld(found.withheld)
     _written(out, f"gamma-surface-{name}", calculator, found)
 
 

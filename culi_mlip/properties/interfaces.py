@@ -200,6 +200,8 @@ class GammaSurface:
         or less; None where it did not relax.
     minimum
         That structure.
+    withheld
+        Why a registry has no energy.
     """
 
     film: str
@@ -210,11 +212,12 @@ class GammaSurface:
     energies: NDArray[np.float64]
     relaxed: float | None
     minimum: Atoms
+    withheld: str | None = None
 
     @property
-    def corrugation(self) -> float:
-        """Highest over lowest in J/m²."""
-        return float(np.nanmax(self.energies))
+    def corrugation(self) -> float | None:
+        """Highest over lowest in J/m²; None where a registry did not relax."""
+        return None if self.withheld else float(self.energies.max())
 
 
 def gamma_surface(
@@ -280,6 +283,7 @@ def gamma_surface(
         if minimum.converged
         else None,
         minimum.atoms,
+        why_not_converged(found, [f"registry {i}" for i in range(len(found))], fmax),
     )
 
 

@@ -64,6 +64,9 @@ def test_what_does_not_relax_is_withheld():
     apart = work_of_adhesion("Cu", (1, 1, 0), "Cu", (1, 1, 0), EMT(), steps=1)
     assert apart.value is apart.wets is apart.contact_angle is None
     assert "after 1 steps" in apart.withheld
+    shifted = gamma_surface("Cu", (1, 0, 0), "Cu", (1, 0, 0), EMT(), grid=2, steps=1)
+    assert shifted.corrugation is None
+    assert "registry 0: not below 0.01 eV/Å after 1 steps" in shifted.withheld
 
 
 def test_slabs_are_of_different_numbers_of_layers():
