@@ -9,9 +9,10 @@ BIN := $(VENV)/bin
 CULI_MLIP_DATA ?= $(abspath $(wildcard ../shared/data))
 export CULI_MLIP_DATA
 
-# Two processes of one thread each: most tests are too small for more.
+# Two processes of one thread each: most tests are too small for more. A file's tests share what
+# they are made of, and stay together.
 # nequip's own tests call its commands by name.
-PYTEST := PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+PYTEST := PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: quickstart gpaw test test-all lint constraints clean
 

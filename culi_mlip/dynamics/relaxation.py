@@ -71,6 +71,7 @@ def relax(
     steps: int = 500,
     cell: bool = False,
     optimizer: OptimizerName = "fire",
+    progress: Progress = no_progress,
 ) -> list[Relaxed]:
     """Relax structures to the next minimum of their energies; see `relaxations`.
 
@@ -83,7 +84,7 @@ def relax(
     np.float64(3.59)
     """
     options: dict[str, Any] = {"steps": steps, "cell": cell, "optimizer": optimizer}
-    found = dict(relaxations(frames, calculator, fmax=fmax, **options))
+    found = dict(relaxations(frames, calculator, fmax=fmax, progress=progress, **options))
     return [found[i] for i in range(len(frames))]
 
 
@@ -95,6 +96,7 @@ def relaxations(
     steps: int = 500,
     cell: bool = False,
     optimizer: OptimizerName = "fire",
+    progress: Progress = no_progress,
 ) -> Iterator[tuple[int, Relaxed]]:
     """Relax structures, and give each with its place in `frames` as soon as it is done.
 
@@ -115,6 +117,8 @@ def relaxations(
         Relax the cell, too, in the directions in which it is periodic: stress becomes zero.
     optimizer
         "fire", "lbfgs" or "bfgs".
+    progress
+        Called with (percent done, 100) by the logarithm of forces; see `Descent`.
 
     Raises
     ------
@@ -130,6 +134,7 @@ def relaxations(
     at_once = getattr(evaluate, "atoms_at_once", 1)
     waiting = list(reversed(list(enumerate(frames))))
     under_way: dict[int, _Relaxation] = {}
+    descent = Descent(len(frames), fmax, progress)
     while waiting or under_way:
         while waiting and sum(len(r.atoms) for r in under_way.values()) < at_once:
             i, atoms = waiting.pop()
@@ -138,12 +143,47 @@ def relaxations(
         for i, relaxation in list(under_way.items()):
             if i in failures and relaxation.steps == 0:
                 raise StructureError(f"structure {i}: {failures[i]}")
-            converged = i not in failures and relaxation.largest_force() < fmax
+            force = 0.0 if i in failures else relaxation.largest_force()
+            converged = i not in failures and force < fmax
+            descent.reached(i, 0.0 if relaxation.steps == steps else force)
             if converged or i in failures or relaxation.steps == steps:
                 del under_way[i]
                 yield i, relaxation.end(converged, failures.get(i))
             else:
                 relaxation.advance()
+        descent.tell()
+
+
+class Descent:
+    """How far forces have come, from their first values to a limit on a logarithmic scale.
+
+    Parameters
+    ----------
+    n
+        How many structures relax.
+    limit
+        Of the forces in eV/Å.
+    progress
+        Called with (percent done, 100).
+    """
+
+    def __init__(self, n: int, limit: float, progress: Progress) -> None:
+        self._limit, self._progress = limit, progress
+        self._first: dict[int, float] = {}
+        self._shares = np.zeros(n)
+
+    def reached(self, i: int, force: float) -> None:
+        """Note the largest force in eV/Å of a structure, 0 once it is done with."""
+        first = self._first.setdefault(i, max(force, self._limit))
+        if force <= self._limit:
+            self._shares[i] = 1
+        elif force < first:
+            share = np.log(first / force) / np.log(first / self._limit)
+            self._shares[i] = max(self._shares[i], share)
+
+    def tell(self) -> None:
+        """Call `progress`."""
+        self._progress(int(100 * self._shares.mean()), 100)
 
 
 def evaluator(calculator: Calculator) -> Evaluate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -11,6 +12,7 @@ from ase.calculators.calculator import Calculator
 from numpy.typing import ArrayLike
 
 from culi_mlip.dynamics import Relaxed, relax
+from culi_mlip.progress import Progress, no_progress
 from culi_mlip.properties.eos import equation_of_state
 from culi_mlip.properties.evaluation import energies_of, why_not_converged
 from culi_mlip.properties.surfaces import FMAX, STEPS, Face, face
@@ -65,6 +67,18 @@ class Adsorption:
     miller: Face
     of_each: tuple[Adsorbed, ...]
 
+    @property
+    def nucleation_overpotential(self) -> float | None:
+        """How far below its bulk's potential an electrode must be to hold an adatom, in V.
+
+        The energy of an adatom at its best site or coverage above that of an atom in its bulk, over
+        the charge of one electron (of lithium): without zero-point motion, entropy and electrolyte.
+        Zero where adatoms are bound more strongly than in their bulk, and deposit first (under
+        potential). None where nothing relaxed.
+        """
+        energies = [x.to_bulk for x in self.of_each if x.to_bulk is not None]
+        return max(0.0, min(energies)) if energies else None
+
 
 def adsorption(
     adatom: str,
@@ -78,6 +92,7 @@ def adsorption(
     vacuum: float = 12.0,
     fmax: float = FMAX,
     steps: int = STEPS,
+    progress: Progress = no_progress,
 ) -> Adsorption:
     """Return the energy of an adatom at each symmetry-distinct site of a face.
 
@@ -98,6 +113,8 @@ def adsorption(
         Of the slab, and on each side of it, in Å.
     fmax, steps
         Largest force in eV/Å once a structure is relaxed, and the most steps.
+    progress
+        Called with (percent done, 100) of the relaxation.
 
     Examples
     --------
@@ -111,7 +128,7 @@ def adsorption(
     covered = adatoms(base, adatom, repeat=repeat)
     names = [atoms.info["site"] for atoms in covered]
     bare = supercell(base, repeat)
-    found = _energies(adatom, bare, covered, names, len(base), calculator, fmax, steps)
+    found = _energies(adatom, bare, covered, names, len(base), calculator, fmax, steps, progress)
     return Adsorption(adatom, substrate, face(miller), found)
 
 
@@ -130,6 +147,7 @@ def coverage_series(
     seed: int = 0,
     fmax: float = FMAX,
     steps: int = STEPS,
+    progress: Progress = no_progress,
 ) -> Adsorption:
     """Return the energy of an adatom by coverage, in hollow sites as `li_on_cu` takes them.
 
@@ -141,7 +159,7 @@ def coverage_series(
         Cubic lattice constant of the adatom's bulk in Å; by default that of `equation_of_state`.
     seed
         Of a partial layer's sites.
-    adatom, substrate, miller, calculator, repeat, a, thickness, vacuum, fmax, steps
+    adatom, substrate, miller, calculator, repeat, a, thickness, vacuum, fmax, steps, progress
         As in `adsorption`.
     """
     a, adatom_a = (
@@ -155,7 +173,7 @@ def coverage_series(
     ]
     names = [f"{x:g} ML" for x in coverages]
     bare = supercell(base, repeat)
-    found = _energies(adatom, bare, covered, names, len(base), calculator, fmax, steps)
+    found = _energies(adatom, bare, covered, names, len(base), calculator, fmax, steps, progress)
     return Adsorption(adatom, substrate, face(miller), found)
 
 
@@ -168,11 +186,13 @@ def _energies(
     calculator: Calculator,
     fmax: float,
     steps: int,
+    progress: Progress,
 ) -> tuple[Adsorbed, ...]:
     """Relax slabs with adatoms and the bare one, and compare them."""
     in_bulk = equation_of_state(adatom, calculator).energy
     (free,) = energies_of([Atoms(adatom, cell=[20.0] * 3, pbc=False)], calculator)
-    clean, *relaxed = relax([bare, *covered], calculator, fmax=fmax, steps=steps, optimizer="lbfgs")
+    options: dict[str, Any] = {"fmax": fmax, "steps": steps, "optimizer": "lbfgs"}
+    clean, *relaxed = relax([bare, *covered], calculator, progress=progress, **options)
     cells = len(bare) / layers
     found = []
     for before, after, name in zip(covered, relaxed, names, strict=True):

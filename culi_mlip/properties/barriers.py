@@ -15,8 +15,9 @@ from ase.optimize import FIRE
 from numpy.typing import NDArray
 
 from culi_mlip.dynamics import relax
-from culi_mlip.dynamics.relaxation import Evaluate, Held, evaluator
+from culi_mlip.dynamics.relaxation import Descent, Evaluate, Held, evaluator
 from culi_mlip.errors import StructureError
+from culi_mlip.progress import Progress, no_progress
 from culi_mlip.properties.evaluation import why_not_converged
 
 
@@ -56,6 +57,7 @@ def barrier(
     fmax: float = 0.02,
     steps: int = 500,
     spring: float = 0.1,
+    progress: Progress = no_progress,
 ) -> Barrier:
     """Return the barrier between two structures, which are relaxed to their minima first.
 
@@ -74,6 +76,8 @@ def barrier(
         Largest force on an image in eV/Å, and the most steps.
     spring
         In eV/Å².
+    progress
+        Called with (percent done, 100) of the band.
 
     Raises
     ------
@@ -101,7 +105,7 @@ def barrier(
     for image in band[1:-1]:
         image.calc = Held(evaluate)
     withheld = why_not_converged(ends, ["the initial structure", "the final structure"], fmax)
-    if not withheld and not _relaxed(neb, evaluate, fmax, steps):
+    if not withheld and not _relaxed(neb, evaluate, fmax, steps, progress):
         withheld = f"the band: not below {fmax:g} eV/Å after {steps} steps"
     energies = np.array([image.get_potential_energy() for image in band])
     path = [_frozen(image) for image in band]
@@ -115,14 +119,16 @@ def barrier(
     )
 
 
-def _relaxed(neb: NEB, evaluate: Evaluate, fmax: float, steps: int) -> bool:
+def _relaxed(neb: NEB, evaluate: Evaluate, fmax: float, steps: int, progress: Progress) -> bool:
     """Relax a band, climbing at the end; say whether it converged."""
-    optimizer = FIRE(neb, logfile=None)
+    optimizer, descent = FIRE(neb, logfile=None), Descent(1, fmax, progress)
     for _ in range(steps):
         images = dict(enumerate(neb.images[1:-1]))
         for i, results in evaluate(images).items():
             images[i].calc.hold(images[i], results)
-        force = np.linalg.norm(neb.get_forces(), axis=1).max()
+        force = float(np.linalg.norm(neb.get_forces(), axis=1).max())
+        descent.reached(0, max(force, 1.01 * fmax) if not neb.climb else force)
+        descent.tell()
         if force < (fmax if neb.climb else 5 * fmax):
             if neb.climb:
                 return True

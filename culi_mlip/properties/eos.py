@@ -87,18 +87,21 @@ def equation_of_state(
     return fitted(symbol, lambda cells: energies_of(cells, calculator), a=a)
 
 
-def cohesive_energy(symbol: str, calculator: Calculator, *, a: float | None = None) -> float:
+def cohesive_energy(symbol: str, calculator: Calculator, *, energy: float | None = None) -> float:
     """Return the energy of the free atom above that of the crystal, in eV/atom.
 
     A potential of bulk and surfaces has not learnt free atoms, unless they were among its data.
 
     Parameters
     ----------
-    symbol, calculator, a
+    symbol, calculator
         As in `equation_of_state`.
+    energy
+        Of the crystal in eV/atom; by default that of `equation_of_state`.
     """
     (atom,) = energies_of([Atoms(symbol, cell=[20.0] * 3, pbc=False)], calculator)
-    return float(atom) - equation_of_state(symbol, calculator, a=a).energy
+    in_bulk = equation_of_state(symbol, calculator).energy if energy is None else energy
+    return float(atom) - in_bulk
 
 
 def start(symbol: str) -> float:

@@ -15,6 +15,7 @@ from ase.geometry import get_distances
 from numpy.typing import NDArray
 
 from culi_mlip.dynamics import Relaxed, relax
+from culi_mlip.progress import Progress, no_progress
 from culi_mlip.properties.eos import equation_of_state
 from culi_mlip.properties.evaluation import PER_EV_A2, why_not_converged
 from culi_mlip.properties.surfaces import (
@@ -26,9 +27,10 @@ from culi_mlip.properties.surfaces import (
     fit_of_relaxed,
     slabs_of,
 )
-from culi_mlip.structures import LatticeMatch, first_match, join, registry_shifts, slab
+from culi_mlip.structures import LatticeMatch, first_match, join, registry_shifts, slab, upright
 from culi_mlip.structures.bulk import nearest_distance
-from culi_mlip.structures.interfaces import Strained
+from culi_mlip.structures.interfaces import Strained, registry_map, spanned
+from culi_mlip.structures.matching import plane_of
 
 THICKER = (4.0, 8.0)
 """By how much the other slabs of a reference are thicker than those of the interface, in Å."""
@@ -114,6 +116,7 @@ def work_of_adhesion(
     vacuum: float = 12.0,
     fmax: float = FMAX,
     steps: int = STEPS,
+    progress: Progress = no_progress,
 ) -> Adhesion:
     """Return the work of adhesion of a coherent interface, relaxed from high-symmetry registries.
 
@@ -140,6 +143,8 @@ def work_of_adhesion(
         Empty space on each side in Å.
     fmax, steps
         Largest force in eV/Å once a structure is relaxed, and the most steps.
+    progress
+        Called with (percent done, 100) of the relaxation.
 
     Raises
     ------
@@ -173,6 +178,7 @@ def work_of_adhesion(
             fmax=fmax,
             steps=steps,
             optimizer="lbfgs",
+            progress=progress,
         )
     )
     relaxed = [next(found) for _ in interfaces]
@@ -200,6 +206,10 @@ class GammaSurface:
         or less; None where it did not relax.
     minimum
         That structure.
+    vectors
+        Of the lattice that film and substrate span together, rows in Å, shape (2, 2).
+    classes
+        Which of the energies each point of a grid over that cell has, the second vector fastest.
     withheld
         Why a registry has no energy.
     """
@@ -212,6 +222,8 @@ class GammaSurface:
     energies: NDArray[np.float64]
     relaxed: float | None
     minimum: Atoms
+    vectors: NDArray[np.float64]
+    classes: NDArray[np.int64]
     withheld: str | None = None
 
     @property
@@ -237,6 +249,7 @@ def gamma_surface(
     vacuum: float = 12.0,
     fmax: float = 0.01,
     steps: int = STEPS,
+    progress: Progress = no_progress,
 ) -> GammaSurface:
     """Return the energy of a coherent interface on a grid of registries, and its minimum.
 
@@ -245,7 +258,7 @@ def gamma_surface(
     grid
         Points along each vector of the lattice that film and substrate span together.
     film, film_miller, substrate, substrate_miller, calculator, film_a, substrate_a, thickness, \
-    strain, match, max_area, vacuum, fmax, steps
+    strain, match, max_area, vacuum, fmax, steps, progress
         As in `work_of_adhesion`.
 
     Raises
@@ -264,7 +277,7 @@ def gamma_surface(
         atoms.set_constraint(FixCartesian(range(len(atoms)), mask=(True, True, False)))
         rigid.append(atoms)
     options: dict[str, Any] = {"fmax": fmax, "steps": steps, "optimizer": "lbfgs"}
-    found = relax(rigid, calculator, **options)
+    found = relax(rigid, calculator, progress=progress, **options)
     energies = np.array([r.atoms.get_potential_energy() if r.converged else np.nan for r in found])
     best = found[int(np.nanargmin(energies)) if np.isfinite(energies).any() else 0].atoms
     free = best.copy()
@@ -283,6 +296,8 @@ def gamma_surface(
         if minimum.converged
         else None,
         minimum.atoms,
+        spanned(match) @ plane_of(upright(substrates[0])),
+        registry_map(films[0], substrates[0], match, strain=strain, grid=grid),
         why_not_converged(found, [f"registry {i}" for i in range(len(found))], fmax),
     )
 

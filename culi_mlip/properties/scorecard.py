@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from ase.calculators.calculator import Calculator
 
 from culi_mlip.dynamics.identity import calculator_digest
@@ -20,9 +21,12 @@ from culi_mlip.files import read_json, write_json, write_text
 from culi_mlip.progress import Progress, no_progress
 from culi_mlip.properties.adatoms import adsorption
 from culi_mlip.properties.elasticity import elastic_constants
-from culi_mlip.properties.eos import equation_of_state
+from culi_mlip.properties.eos import cohesive_energy, equation_of_state
+from culi_mlip.properties.hops import hop
+from culi_mlip.properties.hull import convex_hull
 from culi_mlip.properties.interfaces import work_of_adhesion
 from culi_mlip.properties.output import write_result
+from culi_mlip.properties.reconstructions import missing_row
 from culi_mlip.properties.surfaces import surface_energies
 from culi_mlip.properties.vacancies import vacancy
 from culi_mlip.properties.vibrations import phonons
@@ -30,7 +34,7 @@ from culi_mlip.records import Record
 from culi_mlip.runs import is_finished, run_folder
 from culi_mlip.structures import distinct_millers
 
-ReferenceKind = Literal["pbe", "experiment"]
+ReferenceKind = Literal["pbe", "gpaw", "experiment"]
 
 INTERFACES = (((1, 1, 0), (1, 1, 1)), ((1, 0, 0), (1, 0, 0)))
 """Faces of lithium and of copper whose adhesion is computed."""
@@ -45,7 +49,7 @@ class Reference:
     quantity, value, unit
         Which, and how much.
     kind
-        "pbe" or "experiment".
+        "pbe", "gpaw" (r2SCAN, by this project's engine) or "experiment".
     method, source
         How it was found, and where it stands.
     """
@@ -68,6 +72,8 @@ class Score:
         Which, and how much; None where there is none.
     reference
         The published value, if there is one.
+    error
+        Of a committee: the standard deviation of its members' values. None of one model.
     withheld
         Why there is no value.
     """
@@ -76,6 +82,7 @@ class Score:
     value: float | None
     unit: str
     reference: Reference | None
+    error: float | None = None
     withheld: str | None = None
 
     @property
@@ -89,7 +96,9 @@ class Score:
 class ScorecardInputs(Record):
     """What a scorecard is of, as its folder's record has it."""
 
+    # Digests; see `culi_mlip.dynamics.identity`.
     calculator: str
+    members: list[str] = []
     reference: ReferenceKind
 
 
@@ -108,6 +117,7 @@ def scorecard(
     calculator: Calculator,
     out: str | os.PathLike[str],
     *,
+    members: Sequence[Calculator] = (),
     reference: ReferenceKind = "pbe",
     progress: Progress = no_progress,
 ) -> list[Score]:
@@ -122,6 +132,9 @@ def scorecard(
         Any of ASE's.
     out
         The folder, which gets ``card.csv`` and the files of each property.
+    members
+        Of the committee that the calculator is. Each computes all properties, too; how far they are
+        apart is the error.
     reference
         Which published values to compare with.
     progress
@@ -132,20 +145,41 @@ def scorecard(
     CuliError
         If the folder holds another scorecard.
     """
-    folder, kept = Path(out), Path(out) / "values.json"
-    inputs = ScorecardInputs(calculator=calculator_digest(calculator), reference=reference)
-    finished = is_finished(folder, inputs)
-    values: dict[str, dict[str, Any]] = read_json(kept) if kept.exists() else {}
-    if not finished:
+    folder = Path(out)
+    inputs = ScorecardInputs(
+        calculator=calculator_digest(calculator),
+        members=[calculator_digest(member) for member in members],
+        reference=reference,
+    )
+    places = [(folder, calculator)]
+    places += [(folder / f"member-{i}", member) for i, member in enumerate(members)]
+    if not is_finished(folder, inputs):
         with run_folder(folder, "scorecard", inputs):
-            tasks = list(_tasks(calculator, values))
-            for i, (name, compute, read) in enumerate(tasks):
-                if name not in values:
-                    values[name] = _attempt(folder, name, compute, read)
-                    write_json(kept, values)
-                progress(i + 1, len(tasks))
-            write_text(folder / "card.csv", _table(_scores(values, reference)))
-    return _scores(values, reference)
+            for i, (place, one) in enumerate(places):
+                _compute(one, place, partial(_part, progress, i, len(places)))
+            write_text(folder / "card.csv", _table(_scores(places, reference)))
+    return _scores(places, reference)
+
+
+def _part(progress: Progress, i: int, n: int, done: int, total: int) -> None:
+    """Tell how far the i-th of n equal parts is."""
+    progress(i * total + done, n * total)
+
+
+_VALUES = "values.json"
+
+
+def _compute(calculator: Calculator, folder: Path, progress: Progress) -> None:
+    """Compute what is not yet in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / _VALUES
+    values: dict[str, dict[str, Any]] = read_json(kept) if kept.exists() else {}
+    tasks = list(_tasks(calculator, values))
+    for i, (name, compute, read) in enumerate(tasks):
+        if name not in values:
+            values[name] = _attempt(folder, name, compute, read)
+            write_json(kept, values)
+        progress(i + 1, len(tasks))
 
 
 _Task = tuple[str, Callable[[], Any], Callable[[Any], dict[str, tuple[float | None, str]]]]
@@ -169,6 +203,7 @@ def _tasks(calculator: Calculator, values: dict[str, dict[str, Any]]) -> Iterato
     for s in ("Cu", "Li"):
         faces = distinct_millers()
         yield f"eos-{s}", partial(equation_of_state, s, calculator), partial(_of_eos, s)
+        yield f"cohesive-{s}", partial(cohesive_energy, s, calculator), partial(_of_atom, s)
         yield f"elastic-{s}", partial(at_rest, elastic_constants, s, s), partial(_of_elastic, s)
         yield f"phonons-{s}", partial(at_rest, phonons, s, s), partial(_of_phonons, s)
         yield f"vacancy-{s}", partial(at_rest, vacancy, s, s), partial(_of_vacancy, s)
@@ -177,6 +212,10 @@ def _tasks(calculator: Calculator, values: dict[str, dict[str, Any]]) -> Iterato
         face = _digits(miller)
         compute = partial(at_rest, adsorption, "Cu", "Li", "Cu", miller)
         yield f"adsorption-Li-Cu{face}", compute, partial(_of_adsorption, f"Li on Cu({face})")
+        compute = partial(at_rest, hop, "Cu", "Li", "Cu", miller)
+        yield f"hop-Li-Cu{face}", compute, partial(_of_hop, f"Li on Cu({face})")
+    yield "missing-row", partial(at_rest, missing_row, "Cu", "Cu"), _of_missing_row
+    yield "hull-Cu-Li", partial(convex_hull, "Cu", "Li", calculator), _of_hull
     for film, substrate in INTERFACES:
         of, on = _digits(film), _digits(substrate)
         read = partial(_of_adhesion, f"Li({of}) on Cu({on})")
@@ -196,29 +235,39 @@ def _attempt(
     return {"values": read(found), "withheld": next(filter(None, reasons), None)}
 
 
-def _scores(values: dict[str, dict[str, Any]], reference: ReferenceKind) -> list[Score]:
+def _scores(places: Sequence[tuple[Path, Calculator]], reference: ReferenceKind) -> list[Score]:
     published = references(reference)
+    values, *of_members = (read_json(folder / _VALUES) for folder, _ in places)
     scores = []
     for name, found in values.items():
         for quantity, (value, unit) in found["values"].items():
             why = found["withheld"] if value is None else None
-            scores.append(Score(quantity, value, unit, published.get(quantity), why))
+            error = _spread([member[name]["values"].get(quantity) for member in of_members])
+            scores.append(Score(quantity, value, unit, published.get(quantity), error, why))
         if not found["values"]:
-            scores.append(Score(name, None, "", None, found["withheld"]))
+            scores.append(Score(name, None, "", None, None, found["withheld"]))
     return scores
+
+
+def _spread(of_members: Sequence[tuple[float | None, str] | None]) -> float | None:
+    """Standard deviation of the members' values, if there are two or more and each has one."""
+    values = [found[0] for found in of_members if found and found[0] is not None]
+    is_known = len(values) == len(of_members) > 1
+    return float(np.std(values, ddof=1)) if is_known else None
 
 
 def _table(scores: Sequence[Score]) -> str:
     with io.StringIO(newline="") as text:
         table = csv.writer(text)
-        table.writerow(["quantity", "value", "unit", "reference", "deviation", "method", "source",
-                        "withheld"])  # fmt: skip
+        table.writerow(["quantity", "value", "error", "unit", "reference", "deviation", "method",
+                        "source", "withheld"])  # fmt: skip
         for score in scores:
             known = score.reference
             table.writerow(
                 [
                     score.quantity,
                     "" if score.value is None else f"{score.value:.6g}",
+                    "" if score.error is None else f"{score.error:.3g}",
                     score.unit,
                     known.value if known else "",
                     "" if score.deviation is None else f"{score.deviation:.4f}",
@@ -235,6 +284,10 @@ def _of_eos(s: str, found: Any) -> dict[str, Any]:
         f"{s} lattice constant": (found.lattice_constant, "Å"),
         f"{s} bulk modulus": (found.bulk_modulus, "GPa"),
     }
+
+
+def _of_atom(s: str, found: float) -> dict[str, Any]:
+    return {f"{s} cohesive energy": (found, "eV/atom")}
 
 
 def _of_elastic(s: str, found: Any) -> dict[str, Any]:
@@ -266,7 +319,25 @@ def _of_surfaces(found: Any) -> dict[str, Any]:
 
 
 def _of_adsorption(name: str, found: Any) -> dict[str, Any]:
-    return {f"{name}, {site.name}": (site.to_bulk, "eV") for site in found.of_each}
+    values = {f"{name}, {site.name}": (site.to_bulk, "eV") for site in found.of_each}
+    return values | {f"{name}, nucleation overpotential": (found.nucleation_overpotential, "V")}
+
+
+def _of_hop(name: str, found: Any) -> dict[str, Any]:
+    return {f"{name}, hop": (found.forward, "eV")}
+
+
+def _of_missing_row(found: Any) -> dict[str, Any]:
+    return {
+        "Cu(100), missing row": (found.clean, "eV a (2×1) cell"),
+        "Li on Cu(100), missing row against c(2×2)": (found.covered, "eV"),
+    }
+
+
+def _of_hull(found: Any) -> dict[str, Any]:
+    energies = [c.formation_energy for c in found.compounds if c.formation_energy is not None]
+    lowest = min(energies, default=None)
+    return {"Cu-Li compounds, lowest formation energy": (lowest, "eV/atom")}
 
 
 def _of_adhesion(name: str, found: Any) -> dict[str, Any]:

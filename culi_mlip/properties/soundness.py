@@ -53,6 +53,27 @@ class DimerCurve:
         return float(self.distances[end - 1]) if end else 0.0
 
     @property
+    def reach(self) -> float:
+        """The largest distance in Å at which they act on each other, by more than 10⁻⁶ eV/Å."""
+        return float(self.distances[self._acting[-1]]) if len(self._acting) else 0.0
+
+    @property
+    def jump(self) -> float:
+        """How much the force changes there, in eV/Å, over one step of the distances.
+
+        A potential that goes smoothly to zero at its cutoff has a small one. At the cutoff itself,
+        and at most four steps before, so that a jump is not missed by one.
+        """
+        if not len(self._acting):
+            return 0.0
+        last = self._acting[-1]
+        return float(np.abs(np.diff(self.forces[max(0, last - 4) : last + 2])).max())
+
+    @property
+    def _acting(self) -> NDArray[np.int64]:
+        return np.flatnonzero(np.abs(self.forces) > 1e-6)
+
+    @property
     def inconsistency(self) -> float:
         """Largest difference of a force and the slope of the energy, over the largest force."""
         slopes = -np.gradient(self.energies, self.distances)[2:-2]

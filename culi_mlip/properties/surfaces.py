@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from culi_mlip.dynamics import Relaxed, relax
 from culi_mlip.errors import StructureError
+from culi_mlip.progress import Progress, no_progress
 from culi_mlip.properties.eos import equation_of_state
 from culi_mlip.properties.evaluation import PER_EV_A2, energies_of, why_not_converged
 from culi_mlip.structures import slab
@@ -90,6 +91,7 @@ def surface_energy(
     vacuum: float = 12.0,
     fmax: float = FMAX,
     steps: int = STEPS,
+    progress: Progress = no_progress,
 ) -> SurfaceEnergy:
     """Return the energy of a face; see `surface_energies`.
 
@@ -109,6 +111,7 @@ def surface_energy(
         vacuum=vacuum,
         fmax=fmax,
         steps=steps,
+        progress=progress,
     )
     return found
 
@@ -123,6 +126,7 @@ def surface_energies(
     vacuum: float = 12.0,
     fmax: float = FMAX,
     steps: int = STEPS,
+    progress: Progress = no_progress,
 ) -> list[SurfaceEnergy]:
     """Return the energies of faces, of slabs with primitive surface cells that are free to relax.
 
@@ -145,6 +149,8 @@ def surface_energies(
         Empty space on each side in Å.
     fmax, steps
         Largest force in eV/Å once a slab is relaxed, and the most steps.
+    progress
+        Called with (percent done, 100) of the relaxation.
 
     Raises
     ------
@@ -165,6 +171,7 @@ def surface_energies(
             fmax=fmax,
             steps=steps,
             optimizer="lbfgs",
+            progress=progress,
         )
     )
     found = []

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from culi_mlip.dynamics import relax
+from culi_mlip.progress import Progress, no_progress
 from culi_mlip.properties.barriers import Barrier, barrier
 from culi_mlip.properties.eos import equation_of_state
 from culi_mlip.properties.evaluation import energies_of, why_not_converged
@@ -55,6 +56,7 @@ def vacancy(
     migration: bool = True,
     fmax: float = 0.005,
     steps: int = 500,
+    progress: Progress = no_progress,
 ) -> Vacancy:
     """Return the energy of a vacancy, and the barrier of its hop to a nearest neighbour's place.
 
@@ -72,6 +74,8 @@ def vacancy(
         Whether to compute the barrier, which takes most of the time.
     fmax, steps
         Largest force in eV/Å once atoms are relaxed, and the most steps.
+    progress
+        Called with (percent done, 100) of the barrier.
 
     Examples
     --------
@@ -93,7 +97,7 @@ def vacancy(
     if migration and not withheld:
         moved = empty.copy()
         moved.positions[neighbor] = perfect.positions[0]
-        hop = barrier(empty, moved, calculator, fmax=fmax, steps=steps)
+        hop = barrier(empty, moved, calculator, fmax=fmax, steps=steps, progress=progress)
     return Vacancy(
         symbol,
         None if withheld else float(relaxed.atoms.get_potential_energy() - bulk_energy),

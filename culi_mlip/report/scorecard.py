@@ -26,11 +26,13 @@ def page(scores: Sequence[Score], model: str) -> str:
     compared = [score for score in scores if score.deviation is not None]
     found = [score for score in scores if score.value is not None]
     missing = [score for score in scores if score.value is None]
+    spread = any(score.error is not None for score in scores)
     sections = [
         heading(f"Scorecard of {model}", 1),
         paragraph(
             f"{len(found)} properties, {len(compared)} of them beside published values. Each is "
             "computed at the potential's own lattice constant, at 0 K without zero-point motion."
+            + (" Errors are standard deviations of the committee's members." if spread else "")
         ),
     ]
     if compared:
@@ -46,7 +48,7 @@ def page(scores: Sequence[Score], model: str) -> str:
     if others:
         sections += [
             heading("Without a published value here"),
-            html.table(["property", "value"], [[s.quantity, _value(s)] for s in others]),
+            html.table(["property", "value"], [[s.quantity, value_of(s)] for s in others]),
         ]
     if missing:
         reasons = [[score.quantity, score.withheld or ""] for score in missing]
@@ -60,7 +62,9 @@ def deviations(scores: Sequence[Score]) -> Figure:
     figure = Figure(figsize=(8, 0.28 * len(scores) + 1), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(scores))[::-1]
-    axes.barh(places, values, color=[ACCENT if abs(v) <= 10 else SECOND for v in values])
+    errors = [100 * (s.error or 0.0) / abs(s.reference.value) if s.reference else 0 for s in scores]
+    colours = [ACCENT if abs(v) <= 10 else SECOND for v in values]
+    axes.barh(places, values, color=colours, xerr=errors if any(errors) else None, ecolor=INK)
     axes.set_yticks(places, [score.quantity for score in scores], fontsize=8)
     axes.axvline(0, color=INK, lw=0.8)
     axes.axvspan(-10, 10, color="0.93", zorder=0)
@@ -73,12 +77,16 @@ def _compared(score: Score) -> list[str]:
     assert known is not None  # noqa: S101 (chosen so)
     return [
         score.quantity,
-        _value(score),
+        value_of(score),
         f"{known.value:g} {known.unit}",
         f"{100 * (score.deviation or 0.0):+.1f} %",
         f"{known.method}: {known.source}",
     ]
 
 
-def _value(score: Score) -> str:
-    return f"{score.value:.4g} {score.unit}"
+def value_of(score: Score) -> str:
+    """Return a value with its error and unit."""
+    if score.value is None:
+        return "–"
+    error = "" if score.error is None else f" ± {score.error:.2g}"
+    return f"{score.value:.4g}{error} {score.unit}"

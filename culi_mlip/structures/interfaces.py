@@ -198,32 +198,74 @@ def registry_shifts(
     array, shape (n, 2)
         In units of the substrate's two vectors; the first is (0, 0).
     """
-    film, substrate = upright(film), upright(substrate)
-    layer, basis = np.array(match.film), np.array(match.substrate)
-    if grid is not None:
-        check_integers("grid", grid, 1)
-    # The lattice that film and substrate span, in units of the substrate's vectors.
-    film_vectors = np.linalg.solve(layer, basis)
-    n_film = abs(round(np.linalg.det(layer)))
-    span = integer_span(np.vstack([n_film * np.eye(2), n_film * film_vectors])) / n_film
     if grid is None:
+        substrate = upright(substrate)
         sites = [site.position for site in adsorption_sites(substrate, distinct=False)]
         top = substrate.positions[_edge_atom(substrate, lowest=False)]
         points = (np.array(sites) - top)[:, :2] @ np.linalg.inv(plane_of(substrate))
     else:
-        points = np.array([(i, j) for i in range(grid) for j in range(grid)]) / grid @ span
+        points = _grid(grid) @ spanned(match)
+    points, classes = _told_apart(film, substrate, match, strain, points)
+    return points[np.unique(classes, return_index=True)[1]]
+
+
+def registry_map(
+    film: Atoms,
+    substrate: Atoms,
+    match: LatticeMatch,
+    *,
+    strain: Strained = "film",
+    grid: int,
+) -> NDArray[np.int64]:
+    """Return which of `registry_shifts` each point of a grid is equivalent to, shape (grid, grid).
+
+    The grid runs along the vectors of `spanned`, the second fastest.
+    """
+    _, classes = _told_apart(film, substrate, match, strain, _grid(grid) @ spanned(match))
+    return classes.reshape(grid, grid)
+
+
+def spanned(match: LatticeMatch) -> NDArray[np.float64]:
+    """Return the lattice that film and substrate span together.
+
+    Rows are its vectors in units of the substrate's two.
+    """
+    layer, basis = np.array(match.film), np.array(match.substrate)
+    film_vectors = np.linalg.solve(layer, basis)
+    n_film = abs(round(np.linalg.det(layer)))
+    return integer_span(np.vstack([n_film * np.eye(2), n_film * film_vectors])) / n_film
+
+
+def _grid(n: int) -> NDArray[np.float64]:
+    """Points of the unit square, shape (n², 2)."""
+    check_integers("grid", n, 1)
+    return np.array([(i, j) for i in range(n) for j in range(n)]) / n
+
+
+def _told_apart(
+    film: Atoms,
+    substrate: Atoms,
+    match: LatticeMatch,
+    strain: Strained,
+    points: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Shifts within a cell of the lattice of both, and numbers of their classes by symmetry."""
+    span, basis = spanned(match), np.array(match.substrate)
     aligned = join(film, substrate, match, strain=strain, min_bond=0.0)
     operations = in_plane_operations(aligned)[0]
     # Operations act on fractions of the superlattice; so do shifts after this change.
     to_cell, to_span = np.linalg.inv(basis), np.linalg.inv(span)
     images = points @ to_cell @ operations.swapaxes(1, 2) @ basis  # (operations, points, 2)
     chosen: list[int] = []
+    classes = np.zeros(len(points), dtype=int)
     for i in range(len(points)):
         off = (images[:, i, None] - points[chosen]) @ to_span
-        if not (np.abs(off - np.rint(off)).max(axis=-1) < 1e-4).any():
+        is_same = (np.abs(off - np.rint(off)).max(axis=-1) < 1e-4).any(axis=0)
+        if not is_same.any():
             chosen.append(i)
-    inside = points[chosen] @ to_span
-    return np.asarray((inside - np.floor(inside + 1e-6)).round(9) @ span) + 0.0
+        classes[i] = np.argmax(is_same) if is_same.any() else len(chosen) - 1
+    inside = points @ to_span
+    return np.asarray((inside - np.floor(inside + 1e-6)).round(9) @ span) + 0.0, classes
 
 
 def _film_share(film: Atoms, substrate: Atoms, strain: str) -> float:

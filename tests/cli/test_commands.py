@@ -73,13 +73,13 @@ def test_importing_nequip_or_the_package_loads_nothing_heavy():
     assert done.stdout.split() == ["False", "False"]
 
 
-def test_the_path_from_recipe_to_molecular_dynamics(culi, tmp_path):
+def test_the_path_from_recipe_to_molecular_dynamics(culi_process, tmp_path):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(TINY_RECIPE))
-    built = culi("build-dataset", "recipe.yaml", "--out", "data")
+    built = culi_process("build-dataset", "recipe.yaml", "--out", "data")
     assert built.returncode == 0, built.stderr
     assert "stand-in for DFT" in built.stdout
 
-    trained = culi(
+    trained = culi_process(
         "train", "data", "--variant", "mlp", "--out", "run", "--epochs", 2, "--no-compile"
     )
     assert trained.returncode == 0, trained.stderr
@@ -88,17 +88,17 @@ def test_the_path_from_recipe_to_molecular_dynamics(culi, tmp_path):
     assert record["status"] == "done"
     assert record["inputs"]["settings"]["variant"] == "mlp"
 
-    evaluated = culi("evaluate", "run", "data/test.extxyz", "--out", "errors.json")
+    evaluated = culi_process("evaluate", "run", "data/test.extxyz", "--out", "errors.json")
     assert evaluated.returncode == 0, evaluated.stderr
     (errors,) = json.loads((tmp_path / "errors.json").read_text())["errors"][-1:]
     assert f"{1000 * errors['force_mae']:.1f}" in evaluated.stdout
 
     ase.io.write(tmp_path / "cell.xyz", bulk("Cu", cubic=True, repeat=(2, 2, 2)), format="extxyz")
     arguments = ("md", "cell.xyz", "--model", "run", "--time", "0.02", "--out", "md")
-    first = culi(*arguments)
+    first = culi_process(*arguments)
     assert first.returncode == 0, first.stderr
     shutil.move(tmp_path / "run", tmp_path / "moved")
-    again = culi(*(a if a != "run" else "moved" for a in arguments))
+    again = culi_process(*(a if a != "run" else "moved" for a in arguments))
     assert again.returncode == 0, again.stderr
     assert again.stdout == first.stdout
 

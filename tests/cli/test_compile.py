@@ -1,6 +1,5 @@
 """compile, export and info as commands; what they make is tested with the calculator."""
 
-import os
 import re
 
 import pytest
@@ -8,8 +7,9 @@ import pytest
 from tests.cli.test_wrong_input import assert_one_line
 
 
-def test_info_names_versions_devices_engines_and_what_is_missing(culi, tmp_path):
-    done = culi("info", env={**os.environ, "CULI_MLIP_CACHE": str(tmp_path)})
+def test_info_names_versions_devices_engines_and_what_is_missing(culi, tmp_path, monkeypatch):
+    monkeypatch.setenv("CULI_MLIP_CACHE", str(tmp_path))
+    done = culi("info")
     assert done.returncode == 0, done.stderr
     for line in (
         r"  torch  +\d+\.\d+",

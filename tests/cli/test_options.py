@@ -100,7 +100,18 @@ def test_options_of_one_name_are_one():
 
 def test_arguments_of_one_name_have_one_default():
     defaults = {"data": "data", "source": "data", "model": "run", "frames": "data/test.extxyz"}
-    no_files = {"symbol", "adatom", "film", "substrate", "faces", "film_face", "substrate_face"}
+    no_files = {
+        "symbol",
+        "symbols",
+        "first",
+        "second",
+        "adatom",
+        "film",
+        "substrate",
+        "faces",
+        "film_face",
+        "substrate_face",
+    }
     for name, users in parameters(click.Argument).items():
         for words, user in users.items():
             assert user.type is options.PATH or name in no_files

@@ -1,6 +1,7 @@
 """``culi-mlip properties``: what is printed and written is what the library finds."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import ase.io
@@ -101,6 +102,8 @@ def test_gamma_surface_of_a_grid(run, tmp_path):
     found = written(tmp_path, "gamma-surface-Cu100-Cu100")
     assert found["shifts"] == [[0, 0], [0, 0.5], [0.5, 0.5]]
     assert f"{max(found['energies']):.4f}" in text
+    assert found["classes"] == [[0, 1], [1, 2]]
+    assert np.shape(found["vectors"]) == (2, 2)
 
 
 def test_diffusion_and_distribution_of_a_trajectory(run, tmp_path):
@@ -135,6 +138,84 @@ def test_diffusion_and_distribution_of_a_trajectory(run, tmp_path):
     found = written(tmp_path, "rdf-Li-Li")
     assert found["distances"][-1] == pytest.approx(4, abs=0.05)
     np.testing.assert_allclose(np.mean(found["density"][20:]), 1, atol=0.2)
+
+
+def test_hops_on_a_terrace_and_down_a_step(run, tmp_path, monkeypatch):
+    calls = []
+    found = properties.hop("Cu", "Cu", (1, 1, 1), EMT(), images=3, thickness=5)
+    for name in ("hop", "step_hop"):
+        monkeypatch.setattr(properties, name, lambda *a, n=name, **k: calls.append((n, a)) or found)
+    text = printed(run, "hop", "Cu", "Cu", "111")
+    assert f"forward  {found.forward:.3f}" in text
+    assert written(tmp_path, "hop-Cu-Cu111")["forward"] == found.forward
+    text = printed(run, "hop", "Cu", "Cu", "111", "--step")
+    assert f"down     {found.forward:.3f}" in text
+    assert len(ase.io.read(tmp_path / "p/step-hop-Cu-Cu111.extxyz", ":")) == 5
+    assert [(n, a[:3]) for n, a in calls] == [
+        ("hop", ("Cu", "Cu", (1, 1, 1))),
+        ("step_hop", ("Cu", "Cu", (1, 1, 1))),
+    ]
+
+
+def test_missing_row_and_hull(run, tmp_path):
+    text = printed(run, "missing-row", "Cu", "Cu")
+    found = properties.missing_row("Cu", EMT(), adatom="Cu")
+    assert f"{found.clean:.3f}" in text
+    assert f"{found.covered:.3f}" in text
+    assert written(tmp_path, "missing-row-Cu-Cu")["clean"] == pytest.approx(found.clean)
+    text = printed(run, "hull", "Cu", "Ag")
+    rows = written(tmp_path, "hull-Cu-Ag")["compounds"]
+    assert [row["fraction"] for row in rows] == sorted(row["fraction"] for row in rows)
+    for row in rows:
+        assert row["name"] in text
+        assert row["withheld"] or f"{row['above_hull']:.3f}" in text
+    assert len(ase.io.read(tmp_path / "p/hull-Cu-Ag.extxyz", ":")) == len(rows) == 13
+
+
+def test_melting_takes_its_options(run, tmp_path, monkeypatch):
+    calls = []
+    ramp = np.linspace(0, 1, 5)
+    found = properties.Melting("Cu", 1334.0, 9.0, 3.71, 0.1, 0.0, ramp, 1300 + 50 * ramp, ramp,
+                               ((1300.0, 1334.0),), bulk("Cu"))  # fmt: skip
+    monkeypatch.setattr(
+        properties, "melting_point", lambda *a, **k: calls.append((a[0], k)) or found
+    )
+    options = ["--temperature", "1300", "--time", "5", "--timestep", "3", "--runs", "2"]
+    text = printed(run, "melting", "Cu", *options, "--seed", "7")
+    assert "Cu melts at 1334 ± 9 K" in text
+    ((symbol, passed),) = calls
+    del passed["progress"]
+    assert symbol == "Cu"
+    assert passed == {"temperature": 1300, "time": 5, "timestep": 3, "runs": 2, "seed": 7}
+    assert written(tmp_path, "melting-Cu")["error"] == 9.0
+
+
+def test_safety_writes_a_page(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(properties, "safety", partial(properties.safety, time=0.1))
+    text = printed(run, "safety", "Cu")
+    assert "repulsion" in text
+    assert " no" not in text
+    page = (tmp_path / "p/safety.html").read_text()
+    assert "Is EMT sound?" in page
+    assert "All 7 checks are passed." in page
+    results = written(tmp_path, "safety")["results"]
+    assert results[0]["symbol"] == "Cu"
+    assert results[1]["pair"] == ["Cu", "Cu"]
+
+
+def test_intermixing_of_a_trajectory(run, tmp_path):
+    z = np.array([0.0, 2, 4, 6, 9, 11, 13])
+    frames = [Atoms("Cu4Li3", positions=np.outer(z, [0, 0, 1]), cell=[5, 5, 30]) for _ in range(4)]
+    frames[3].symbols = "Cu3LiCuLi2"
+    ase.io.write(tmp_path / "t.extxyz", frames)
+    text = run("properties", "intermixing", "t.extxyz", "--parts", "4", "--out", "p")
+    expected = properties.intermixing(frames, parts=4)
+    assert f"{expected.widths[3]:.2f}" in text
+    assert expected.widths[3] > 2 * expected.widths[0]
+    found = written(tmp_path, "intermixing-Li-Cu")
+    assert found["widths"] == pytest.approx(expected.widths)
+    text = run("properties", "adsorption", "Cu", "Cu", "--model", "emt", "--out", "p")
+    assert "overpotential: 0.522 V" in text
 
 
 @pytest.mark.slow
@@ -184,6 +265,13 @@ def test_potentials_of_every_kind(run, culi, trained):
         (["diffusion", "two.extxyz", "--symbol", "Cu", "--interval", "1"], "give at least 100 ps"),
         (["rdf", "cu.xyz", "--pair", "Cu", "Li"], "needs both"),
         (["phonons", "Cu", "--mesh", "0", "--model", "emt"], "--mesh"),
+        (["hull", "Cu", "Li", "--model", "emt"], "No EMT-potential for Li"),
+        (["hop", "Cu", "Cu", "1", "--model", "emt"], "'1' is no face"),
+        (["missing-row", "Li", "--model", "emt"], "Li is not fcc"),
+        (["melting", "Cu", "--temperature", "-5", "--model", "emt"], "temperature"),
+        (["safety", "Zn", "--model", "emt"], "the crystal of Zn is hcp"),
+        (["intermixing", "two.extxyz", "--parts", "1"], "no boundary of Li and Cu"),
+        (["intermixing", "two.extxyz"], "2 frames in 10 parts"),
     ],
 )
 def test_wrong_input(tmp_path, monkeypatch, capsys, arguments, word):

@@ -60,8 +60,8 @@ def test_missing_files(culi, tmp_path, arguments, word):
     assert not (tmp_path / "new").exists()
 
 
-def test_missing_model(culi, tmp_path, cell, tiny_data):
-    assert_one_line(culi("md", cell, "--model", "no", "--out", "new"), "no model at no")
+def test_missing_model(culi, culi_process, tmp_path, cell, tiny_data):
+    assert_one_line(culi_process("md", cell, "--model", "no", "--out", "new"), "no model at no")
     assert_one_line(culi("relax", cell, "--model", "no", "--out", "new"), "no model at no")
     assert_one_line(culi("evaluate", "no", tiny_data / "test.extxyz"), "no model at no")
     assert not (tmp_path / "new").exists()

@@ -15,6 +15,7 @@ from ase.optimize import BFGS, FIRE, LBFGS
 
 from culi_mlip.calculator import HybridAllegro, batch
 from culi_mlip.dynamics import relax, relaxation, run_relaxations
+from culi_mlip.dynamics.relaxation import Descent
 from culi_mlip.errors import CuliError, StructureError
 
 
@@ -174,3 +175,28 @@ def test_what_cannot_be_evaluated_is_named_at_once_and_later_left_out(trained, t
     assert np.linalg.norm(np.diff(good.atoms.positions, axis=0)) == pytest.approx(
         2 ** (1 / 6), abs=0.01
     )
+
+
+def test_progress_is_by_the_logarithm_of_forces():
+    """Two structures, one of which is at rest: half is done at once, the rest as forces fall."""
+    still, moved = bulk("Cu", a=3.59, cubic=True), bulk("Cu", a=3.59, cubic=True) * (2, 1, 1)
+    moved.positions[0] += [0.3, 0.1, 0]
+    calls = []
+    found = relax([still, moved], EMT(), fmax=0.01, progress=lambda *of: calls.append(of))
+    done, total = zip(*calls, strict=True)
+    assert set(total) == {100}
+    assert list(done) == sorted(done)
+    assert done[0] == 50
+    assert done[-1] == 100
+    assert 60 < np.median(done) < 100
+    assert found[1].converged
+
+
+def test_descent_is_a_share_of_a_logarithm():
+    calls = []
+    descent = Descent(2, 0.01, lambda *of: calls.append(of))
+    for forces in ((1.0, 0.001), (0.1, 0.001), (0.5, 0.001), (0.0, 0.0)):
+        for i, force in enumerate(forces):
+            descent.reached(i, force)
+        descent.tell()
+    assert calls == [(50, 100), (75, 100), (75, 100), (100, 100)]

@@ -17,11 +17,12 @@ def quick():
     """Only what takes little time: no vacancies, three faces."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "distinct_millers", lambda: [(1, 1, 1), (1, 0, 0)])
-        patch.setattr(module, "vacancy", lambda *a, **k: no_vacancy())
+        for name in ("vacancy", "hop", "missing_row", "convex_hull", "adsorption", "phonons"):
+            patch.setattr(module, name, lambda *a, **k: left_out())
         yield
 
 
-def no_vacancy():
+def left_out():
     raise CuliError("left out")
 
 
@@ -58,6 +59,36 @@ def test_references_stand_beside_values(card):
     assert "DeltaCodes" in row["source"]
 
 
+def test_the_spread_of_a_committee_is_the_error(quick, tmp_path):
+    """Of two potentials that bind more weakly and more strongly than their mean."""
+    members = [Scaled(0.9), Scaled(1.1)]
+    scores = {s.quantity: s for s in scorecard(Scaled(1.0), tmp_path, members=members)}
+    modulus = scores["Cu bulk modulus"]
+    assert modulus.error == pytest.approx(0.2 * modulus.value / 2**0.5, rel=1e-3)
+    assert scores["Cu lattice constant"].error == pytest.approx(0, abs=1e-5)
+    assert scores["eos-Li"].error is None
+    rows = {row["quantity"]: row for row in csv.DictReader((tmp_path / "card.csv").open())}
+    assert float(rows["Cu bulk modulus"]["error"]) == pytest.approx(modulus.error, rel=0.01)
+    assert rows["eos-Li"]["error"] == ""
+    assert (tmp_path / "member-1/values.json").exists()
+    assert f"± {modulus.error:.2g} GPa" in page(list(scores.values()), "m")
+    with pytest.raises(CuliError):  # of other members
+        scorecard(Scaled(1.0), tmp_path, members=members[:1])
+
+
+class Scaled(EMT):
+    """EMT with energies, forces and stress times a factor."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def calculate(self, *arguments, **options):
+        super().calculate(*arguments, **options)
+        for name, value in self.results.items():
+            self.results[name] = value * self.factor
+
+
 def test_what_a_potential_does_not_know_is_withheld(card):
     _, scores = card
     lithium = next(score for score in scores if score.quantity == "eos-Li")
@@ -67,13 +98,14 @@ def test_what_a_potential_does_not_know_is_withheld(card):
 
 
 def test_references_have_units_and_sources():
-    for kind in ("pbe", "experiment"):
+    for kind in ("pbe", "gpaw", "experiment"):
         for quantity, found in references(kind).items():
             assert found.quantity == quantity
-            assert found.unit in {"Å", "GPa", "eV", "J/m²"}
+            assert found.unit in {"Å", "GPa", "eV", "eV/atom", "J/m²"}
             assert any(char.isdigit() for char in found.source)
             assert found.method
     assert references("pbe")["Li(110) surface energy"].value == 0.491
+    assert references("gpaw")["Cu bulk modulus"].value == 162
     assert references("experiment")["Li vacancy formation"].value == 0.34
 
 
@@ -84,7 +116,7 @@ def test_a_killed_card_goes_on(quick, tmp_path, monkeypatch):
         scorecard(EMT(), tmp_path)
     monkeypatch.undo()
     monkeypatch.setattr(module, "equation_of_state", raise_symbol)  # not again for copper
-    monkeypatch.setattr(module, "vacancy", lambda *a, **k: no_vacancy())
+    monkeypatch.setattr(module, "vacancy", lambda *a, **k: left_out())
     monkeypatch.setattr(module, "distinct_millers", lambda: [(1, 1, 1)])
     with pytest.raises(TypeError, match="Li"):  # lithium's has not been computed yet
         scorecard(EMT(), tmp_path)
