@@ -27,6 +27,7 @@ _COMMANDS = {
     "relax": "relax",
     "properties": "properties",
     "scorecard": "scorecard",
+    "report": "report",
     "melt-quench": "melt_quench",
     "quickstart": "quickstart",
     "info": "info",
@@ -66,6 +67,7 @@ def group(debug: bool) -> None:
     culi-mlip relax *.xyz --model run/          many structures at once
     culi-mlip properties adhesion --model run/  and surface energies, phonons, diffusion, …
     culi-mlip scorecard run/                    all properties beside published values
+    culi-mlip report data/ run/ md/             one page about any finished folders
     culi-mlip melt-quench interface.xyz         melt, cool and choose frames
     culi-mlip info                              versions, devices, engines, what is missing
     """

@@ -47,16 +47,18 @@ def command(
     from culi_mlip.report.scorecard import page, value_of
 
     models = models or (Path("run"),)
+    name = ", ".join(map(str, models))
     with console.steps() as step:
         calculator, members = open_committee(models, device, compilation, step)
         scores = scorecard(
             calculator,
             out,
             members=members,
+            model=name,
             reference=reference,  # type: ignore[arg-type]  # click has checked it
             progress=step("Properties"),
         )
-    write_text(out / "card.html", page(scores, ", ".join(map(str, models))))
+    write_text(out / "card.html", page(scores, name))
     console.table(
         ["property", "value", "reference", "deviation"],
         [

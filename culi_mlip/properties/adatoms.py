@@ -15,7 +15,7 @@ from culi_mlip.dynamics import Relaxed, relax
 from culi_mlip.progress import Progress, no_progress
 from culi_mlip.properties.eos import equation_of_state
 from culi_mlip.properties.evaluation import energies_of, why_not_converged
-from culi_mlip.properties.surfaces import FMAX, STEPS, Face, face
+from culi_mlip.properties.surfaces import STEPS, Face, face
 from culi_mlip.structures import adatoms, li_on_cu, slab, supercell
 
 
@@ -90,7 +90,7 @@ def adsorption(
     a: float | None = None,
     thickness: float = 10.0,
     vacuum: float = 12.0,
-    fmax: float = FMAX,
+    fmax: float = 0.005,
     steps: int = STEPS,
     progress: Progress = no_progress,
 ) -> Adsorption:
@@ -145,7 +145,7 @@ def coverage_series(
     thickness: float = 10.0,
     vacuum: float = 12.0,
     seed: int = 0,
-    fmax: float = FMAX,
+    fmax: float = 0.005,
     steps: int = STEPS,
     progress: Progress = no_progress,
 ) -> Adsorption:

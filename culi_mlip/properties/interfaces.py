@@ -19,7 +19,6 @@ from culi_mlip.progress import Progress, no_progress
 from culi_mlip.properties.eos import equation_of_state
 from culi_mlip.properties.evaluation import PER_EV_A2, why_not_converged
 from culi_mlip.properties.surfaces import (
-    FMAX,
     STEPS,
     Face,
     SlabFit,
@@ -114,7 +113,7 @@ def work_of_adhesion(
     match: LatticeMatch | None = None,
     max_area: float = 400.0,
     vacuum: float = 12.0,
-    fmax: float = FMAX,
+    fmax: float = 0.005,
     steps: int = STEPS,
     progress: Progress = no_progress,
 ) -> Adhesion:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +32,7 @@ from culi_mlip.properties.surfaces import surface_energies
 from culi_mlip.properties.vacancies import vacancy
 from culi_mlip.properties.vibrations import phonons
 from culi_mlip.records import Record
-from culi_mlip.runs import is_finished, run_folder
+from culi_mlip.runs import is_finished, recorded_inputs, run_folder
 from culi_mlip.structures import distinct_millers
 
 ReferenceKind = Literal["pbe", "gpaw", "experiment"]
@@ -100,6 +101,7 @@ class ScorecardInputs(Record):
     calculator: str
     members: list[str] = []
     reference: ReferenceKind
+    model: str = ""
 
 
 def references(kind: ReferenceKind) -> dict[str, Reference]:
@@ -119,6 +121,7 @@ def scorecard(
     *,
     members: Sequence[Calculator] = (),
     reference: ReferenceKind = "pbe",
+    model: str = "",
     progress: Progress = no_progress,
 ) -> list[Score]:
     """Compute properties of copper, lithium and lithium on copper, beside references.
@@ -137,6 +140,8 @@ def scorecard(
         apart is the error.
     reference
         Which published values to compare with.
+    model
+        Name of the potential, for the record.
     progress
         Called with (properties done, properties in all).
 
@@ -150,15 +155,35 @@ def scorecard(
         calculator=calculator_digest(calculator),
         members=[calculator_digest(member) for member in members],
         reference=reference,
+        model=model,
     )
-    places = [(folder, calculator)]
-    places += [(folder / f"member-{i}", member) for i, member in enumerate(members)]
+    folders = _folders(folder, len(members))
     if not is_finished(folder, inputs):
         with run_folder(folder, "scorecard", inputs):
-            for i, (place, one) in enumerate(places):
-                _compute(one, place, partial(_part, progress, i, len(places)))
-            write_text(folder / "card.csv", _table(_scores(places, reference)))
-    return _scores(places, reference)
+            for i, (place, one) in enumerate(zip(folders, (calculator, *members), strict=True)):
+                _compute(one, place, partial(_part, progress, i, len(folders)))
+            write_text(folder / "card.csv", _table(_scores(folders, reference)))
+    return _scores(folders, reference)
+
+
+def read_scorecard(folder: str | os.PathLike[str]) -> tuple[list[Score], str]:
+    """Return the scores of a finished scorecard, and the name of its potential.
+
+    Raises
+    ------
+    CuliError
+        If the folder holds none.
+    """
+    inputs = recorded_inputs(folder, ScorecardInputs)
+    if inputs is None:
+        raise CuliError(f"{folder} holds no scorecard: make one with culi-mlip scorecard")
+    folders = _folders(Path(folder), len(inputs.members))
+    return _scores(folders, inputs.reference), inputs.model or inputs.calculator
+
+
+def _folders(folder: Path, n_members: int) -> list[Path]:
+    """Where the values are: of the potential, and of each member of a committee."""
+    return [folder, *(folder / f"member-{i}" for i in range(n_members))]
 
 
 def _part(progress: Progress, i: int, n: int, done: int, total: int) -> None:
@@ -212,7 +237,7 @@ def _tasks(calculator: Calculator, values: dict[str, dict[str, Any]]) -> Iterato
         face = _digits(miller)
         compute = partial(at_rest, adsorption, "Cu", "Li", "Cu", miller)
         yield f"adsorption-Li-Cu{face}", compute, partial(_of_adsorption, f"Li on Cu({face})")
-        compute = partial(at_rest, hop, "Cu", "Li", "Cu", miller)
+        compute = partial(at_rest, partial(hop, images=3), "Cu", "Li", "Cu", miller)
         yield f"hop-Li-Cu{face}", compute, partial(_of_hop, f"Li on Cu({face})")
     yield "missing-row", partial(at_rest, missing_row, "Cu", "Cu"), _of_missing_row
     yield "hull-Cu-Li", partial(convex_hull, "Cu", "Li", calculator), _of_hull
@@ -225,6 +250,7 @@ def _tasks(calculator: Calculator, values: dict[str, dict[str, Any]]) -> Iterato
 def _attempt(
     folder: Path, name: str, compute: Callable[[], Any], read: Callable[[Any], Any]
 ) -> dict[str, Any]:
+    started = time.monotonic()
     try:
         found = compute()
     except CuliError as error:
@@ -232,12 +258,16 @@ def _attempt(
     write_result(folder, name, found)
     parts = found if isinstance(found, list) else [found]
     reasons = [getattr(part, "withheld", None) for part in parts]
-    return {"values": read(found), "withheld": next(filter(None, reasons), None)}
+    return {
+        "values": read(found),
+        "withheld": next(filter(None, reasons), None),
+        "seconds": round(time.monotonic() - started, 1),
+    }
 
 
-def _scores(places: Sequence[tuple[Path, Calculator]], reference: ReferenceKind) -> list[Score]:
+def _scores(folders: Sequence[Path], reference: ReferenceKind) -> list[Score]:
     published = references(reference)
-    values, *of_members = (read_json(folder / _VALUES) for folder, _ in places)
+    values, *of_members = (read_json(folder / _VALUES) for folder in folders)
     scores = []
     for name, found in values.items():
         for quantity, (value, unit) in found["values"].items():

@@ -164,20 +164,11 @@ def surface_energies(
         for miller in millers
     ]
     unrelaxed = iter(energies_of([atoms for slabs in series for atoms in slabs], calculator))
-    relaxed = iter(
-        relax(
-            [atoms for slabs in series for atoms in slabs],
-            calculator,
-            fmax=fmax,
-            steps=steps,
-            optimizer="lbfgs",
-            progress=progress,
-        )
-    )
+    relaxed = _relaxed(series, calculator, fmax=fmax, steps=steps, progress=progress)
     found = []
-    for miller, slabs in zip(millers, series, strict=True):
+    for miller, slabs, ends in zip(millers, series, relaxed, strict=True):
         before = slab_fit(slabs, [next(unrelaxed) for _ in slabs])
-        after, frames, withheld = fit_of_relaxed([next(relaxed) for _ in slabs], fmax)
+        after, frames, withheld = fit_of_relaxed(ends, fmax)
         spread = after.of_each.tolist() if after else [None] * len(slabs)
         found.append(
             SurfaceEnergy(
@@ -192,6 +183,38 @@ def surface_energies(
             )
         )
     return found
+
+
+def _relaxed(
+    series: Sequence[Sequence[Atoms]], calculator: Calculator, *, progress: Progress, **options: Any
+) -> list[list[Relaxed]]:
+    """Relax slabs of each face, the thicker ones from how the faces of the thinnest relaxed."""
+
+    def part(first: int, share: int) -> Progress:
+        return lambda done, total: progress(first + share * done // total, 100)
+
+    options["optimizer"] = "lbfgs"
+    thinnest = [slabs[0] for slabs in series]
+    found = [[one] for one in relax(thinnest, calculator, progress=part(0, 50), **options)]
+    thicker = [
+        _as(slabs[0], ends[0].atoms, thick)
+        for slabs, ends in zip(series, found, strict=True)
+        for thick in slabs[1:]
+    ]
+    others = iter(relax(thicker, calculator, progress=part(50, 50), **options))
+    for slabs, ends in zip(series, found, strict=True):
+        ends += [next(others) for _ in slabs[1:]]
+    return found
+
+
+def _as(thin: Atoms, relaxed: Atoms, thick: Atoms) -> Atoms:
+    """Return a thicker slab, its faces displaced as those of a thin one, one atom a layer."""
+    moved = relaxed.positions - thin.positions
+    half = len(thin) // 2
+    started = thick.copy()
+    started.positions[:half] += moved[:half]
+    started.positions[-half:] += moved[-half:]
+    return started
 
 
 def face(miller: Sequence[int]) -> Face:

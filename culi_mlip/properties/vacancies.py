@@ -55,6 +55,8 @@ def vacancy(
     repeat: int | None = None,
     migration: bool = True,
     fmax: float = 0.005,
+    images: int = 3,
+    band_fmax: float = 0.02,
     steps: int = 500,
     progress: Progress = no_progress,
 ) -> Vacancy:
@@ -74,6 +76,8 @@ def vacancy(
         Whether to compute the barrier, which takes most of the time.
     fmax, steps
         Largest force in eV/Å once atoms are relaxed, and the most steps.
+    images, band_fmax
+        Of the barrier: between the ends, the middle one at the top; and the largest force on them.
     progress
         Called with (percent done, 100) of the barrier.
 
@@ -97,7 +101,9 @@ def vacancy(
     if migration and not withheld:
         moved = empty.copy()
         moved.positions[neighbor] = perfect.positions[0]
-        hop = barrier(empty, moved, calculator, fmax=fmax, steps=steps, progress=progress)
+        hop = barrier(
+            empty, moved, calculator, images=images, fmax=band_fmax, steps=steps, progress=progress
+        )
     return Vacancy(
         symbol,
         None if withheld else float(relaxed.atoms.get_potential_energy() - bulk_energy),

@@ -16,6 +16,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 COLOURS = {"Cu": "#c26a35", "Li": "#7a6fc9"}
+CROWDED = 2000
+"""Points from which on a parity plot shows their density."""
+
 INK, ACCENT, SECOND = "#333333", "#1f6f8b", "#c26a35"
 
 
@@ -51,7 +54,13 @@ def parity(
             continue
         low, high = pairs.min(), pairs.max()
         axes.plot([low, high], [low, high], color="0.7", lw=1, zorder=0)
-        axes.scatter(pairs[:, 0], pairs[:, 1], s=7, alpha=0.5, color=ACCENT, lw=0)
+        if len(pairs) < CROWDED:
+            axes.scatter(pairs[:, 0], pairs[:, 1], s=7, alpha=0.5, color=ACCENT, lw=0)
+        else:
+            drawn = axes.hexbin(
+                pairs[:, 0], pairs[:, 1], gridsize=60, bins="log", mincnt=1, lw=0.1, cmap="viridis"
+            )
+            figure.colorbar(drawn, ax=axes, label="how many", shrink=0.7)
         error = np.abs(pairs[:, 1] - pairs[:, 0]).mean() * factor
         axes.text(0.05, 0.92, f"MAE {error:.3g} {unit}", transform=axes.transAxes, color=INK)
         axes.set_box_aspect(1)

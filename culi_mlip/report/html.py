@@ -24,6 +24,7 @@ body { font: 16px/1.55 system-ui, sans-serif; color: #222; max-width: 60rem; mar
        padding: 0 1rem; }
 body.wide { max-width: 70rem }
 h1 { font-size: 1.7rem; margin-bottom: .3rem } h2 { font-size: 1.2rem; margin-top: 2.2rem }
+h1, h2, h3, p, li, figcaption { overflow-wrap: anywhere }
 .caution { background: #fff3d6; border-left: 4px solid #d99a00; padding: .6rem 1rem }
 .tiles { display: flex; gap: 1rem; flex-wrap: wrap; margin: 1.2rem 0 }
 .tile { background: #f3f5f6; border-radius: .4rem; padding: .7rem 1.1rem; flex: 1 }
@@ -36,7 +37,12 @@ td:first-child, th:first-child { text-align: left }
 img { max-width: 100%; height: auto } figure { margin: 1rem 0 }
 figcaption { color: #666; font-size: .9rem }
 pre { background: #f3f5f6; padding: .8rem 1rem; overflow-x: auto }
-.pair { display: flex; gap: 1rem; flex-wrap: wrap } .pair figure { flex: 1; min-width: 20rem }
+.pair { display: flex; gap: 1rem; flex-wrap: wrap } .pair figure { flex: 1; min-width: 17rem }
+.scroll { overflow-x: auto }
+.hidden { display: none } .view { height: 26rem } .view-info { height: 9rem }
+@media (max-width: 40rem) { body { margin: 1rem auto } td, th { padding: .25rem .5rem } }
+@media print { body { max-width: none; margin: 0 } .view, .view-info { display: none }
+               figure, tr { break-inside: avoid } }
 """
 
 
@@ -80,7 +86,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], css: str = "") -
         "".join(_element("th", cell) for cell in header),
         *("".join(_element("td", str(cell)) for cell in row) for row in rows),
     ]
-    return Html(f"<table{_class(css)}>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>")
+    found = "".join(f"<tr>{line}</tr>" for line in lines)
+    return Html(f"<div class=scroll><table{_class(css)}>{found}</table></div>")
 
 
 def tiles(values: Mapping[str, str]) -> Html:
@@ -94,7 +101,12 @@ def tiles(values: Mapping[str, str]) -> Html:
 
 def image(figure: Figure, caption: str) -> Html:
     """Return a figure, its picture within the page."""
-    data = base64.b64encode(png(figure)).decode()
+    return picture(png(figure), caption)
+
+
+def picture(content: bytes, caption: str) -> Html:
+    """Return a PNG file's picture within the page."""
+    data = base64.b64encode(content).decode()
     return Html(
         f"<figure><img alt='{html.escape(caption)}' src='data:image/png;base64,{data}'>"
         f"{_element('figcaption', caption)}</figure>"
@@ -104,6 +116,11 @@ def image(figure: Figure, caption: str) -> Html:
 def side_by_side(*parts: Html) -> Html:
     """Return figures beside one another."""
     return Html(f"<div class=pair>{''.join(parts)}</div>")
+
+
+def place(name: str, css: str = "") -> Html:
+    """Return an empty place that a program fills, by name."""
+    return Html(f"<div id={html.escape(name)}{_class(css)}></div>")
 
 
 def script(text: str) -> Html:

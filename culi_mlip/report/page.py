@@ -81,16 +81,20 @@ def write_page(folder: str | os.PathLike[str]) -> Path:
         The page; it needs no other file.
     """
     root = Path(folder)
-    card, model = Card.read(root / "data/card.json"), ModelRecord.read(root / "run/model.json")
-    errors = ErrorsRecord.read(root / "evaluation/errors.json").errors
-    md = MDSummary.read(root / "md/summary.json")
-    drawn = _figures(root, md)
+    drawn = _figures(root, MDSummary.read(root / "md/summary.json"))
     for name, figure in drawn.items():
         write_bytes(root / "figures" / f"{name}.png", figures.png(figure))
     page = root / "report.html"
-    sections = _sections(root, card, model.variant, errors, md, drawn)
-    write_text(page, html.document("Lithium on copper", sections))
+    write_text(page, html.document("Lithium on copper", quickstart_sections(root, drawn)))
     return page
+
+
+def quickstart_sections(root: Path, drawn: Mapping[str, Figure] | None = None) -> list[Html]:
+    """Return the parts of the page about a quickstart folder; see `write_page`."""
+    card, model = Card.read(root / "data/card.json"), ModelRecord.read(root / "run/model.json")
+    errors = ErrorsRecord.read(root / "evaluation/errors.json").errors
+    md = MDSummary.read(root / "md/summary.json")
+    return _sections(root, card, model.variant, errors, md, drawn or _figures(root, md))
 
 
 _NAMES = {"allegro": "Allegro", "mlp": "Allegro+MLP", "qdi": "Allegro+QDI"}
@@ -136,7 +140,7 @@ def _sections(
         ),
         image(drawn["learning_curve"], "Validation errors during training."),
         heading("What it was trained on"),
-        _dataset_table(card),
+        dataset_table(card),
         *map(paragraph, card.split_missed),
         paragraph(
             "Reference energies fitted before training: "
@@ -162,7 +166,7 @@ def _sections(
 def _figures(root: Path, md: MDSummary) -> dict[str, Figure]:
     pairs = np.load(root / "evaluation/pairs.npz")
     frames = read_frames(root / "md/nvt/trajectory.extxyz")
-    logs = {name: _columns(root / f"md/{name}/log.csv") for name in ("nvt", "nve")}
+    logs = {name: log_columns(root / f"md/{name}/log.csv") for name in ("nvt", "nve")}
     expects = "force_errors" in pairs and len(pairs["force_errors"])  # not in older folders
     return {
         "parity": figures.parity(pairs["energies"], pairs["forces"], pairs["stresses"]),
@@ -182,7 +186,8 @@ def _figures(root: Path, md: MDSummary) -> dict[str, Figure]:
     }
 
 
-def _columns(path: Path) -> dict[str, Any]:
+def log_columns(path: Path) -> dict[str, Any]:
+    """Return the columns of a run's log by name."""
     table = np.genfromtxt(path, delimiter=",", names=True)
     return {name: np.atleast_1d(table[name]) for name in table.dtype.names or ()}
 
@@ -208,7 +213,8 @@ def _thousandths(value: float | None, unit: str = "") -> str:
     return "–" if value is None else f"{1000 * value:.1f}{unit}"
 
 
-def _dataset_table(card: Card) -> Html:
+def dataset_table(card: Card) -> Html:
+    """Return a table of frames by kind of structure and part."""
     rows = [[kind, *counts.values()] for kind, counts in card.frames_by_kind.items()]
     return html.table(
         ["kind", "training", "validation", "test"], [*rows, ["all", *card.frames.values()]]

@@ -10,11 +10,16 @@ from matplotlib.figure import Figure
 from culi_mlip.properties.scorecard import Score
 from culi_mlip.report import html
 from culi_mlip.report.figures import ACCENT, INK, SECOND
-from culi_mlip.report.html import heading, image, paragraph
+from culi_mlip.report.html import Html, heading, image, paragraph
 
 
 def page(scores: Sequence[Score], model: str) -> str:
-    """Return a page about a potential's scores.
+    """Return a page about a potential's scores; see `sections`."""
+    return html.document(f"Scorecard of {model}", sections(scores, model))
+
+
+def sections(scores: Sequence[Score], model: str) -> list[Html]:
+    """Return the parts of a page about a potential's scores.
 
     Parameters
     ----------
@@ -27,7 +32,7 @@ def page(scores: Sequence[Score], model: str) -> str:
     found = [score for score in scores if score.value is not None]
     missing = [score for score in scores if score.value is None]
     spread = any(score.error is not None for score in scores)
-    sections = [
+    parts = [
         heading(f"Scorecard of {model}", 1),
         paragraph(
             f"{len(found)} properties, {len(compared)} of them beside published values. Each is "
@@ -36,7 +41,7 @@ def page(scores: Sequence[Score], model: str) -> str:
         ),
     ]
     if compared:
-        sections += [
+        parts += [
             image(deviations(compared), "Deviations from the published values."),
             html.table(
                 ["property", "value", "reference", "deviation", "source"],
@@ -46,14 +51,14 @@ def page(scores: Sequence[Score], model: str) -> str:
         ]
     others = [score for score in found if score.deviation is None]
     if others:
-        sections += [
+        parts += [
             heading("Without a published value here"),
             html.table(["property", "value"], [[s.quantity, value_of(s)] for s in others]),
         ]
     if missing:
         reasons = [[score.quantity, score.withheld or ""] for score in missing]
-        sections += [heading("Withheld"), html.table(["property", "why"], reasons, "remarks")]
-    return html.document(f"Scorecard of {model}", sections)
+        parts += [heading("Withheld"), html.table(["property", "why"], reasons, "remarks")]
+    return parts
 
 
 def deviations(scores: Sequence[Score]) -> Figure:

@@ -162,11 +162,16 @@ def _csv(tunings: Sequence[Tuning]) -> str:
 
 
 def _page(tunings: Sequence[Tuning], timings: Sequence[Timings]) -> str:
+    return document("Tuning of potentials", sections(tunings, timings), is_wide=True)
+
+
+def sections(tunings: Sequence[Tuning], timings: Sequence[Timings]) -> list[Html]:
+    """Return the parts of a page about tunings, with an interactive figure; see `write_report`."""
     chart = Html(_interactive(tunings).to_html(full_html=False, include_plotlyjs=True))
-    sections = [heading("Error and inference time", 1), chart]
+    parts = [heading("Error and inference time", 1), chart]
     for tuning, timing in zip(tunings, timings, strict=True):
         failures = [t for t in tuning.trials if t.values is None]
-        sections += [
+        parts += [
             heading(tuning.study.study_name),
             paragraph(
                 f"{len(tuning.trials)} trials, {len(failures)} failed. Inference time is that of "
@@ -178,8 +183,8 @@ def _page(tunings: Sequence[Tuning], timings: Sequence[Timings]) -> str:
         ]
         if failures:
             reasons = sorted({str(t.user_attrs.get("failure")) for t in failures})
-            sections += [paragraph("Failures:"), bullets(reasons)]
-    return document("Tuning of potentials", sections, is_wide=True)
+            parts += [paragraph("Failures:"), bullets(reasons)]
+    return parts
 
 
 def _interactive(tunings: Sequence[Tuning]) -> go.Figure:

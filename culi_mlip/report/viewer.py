@@ -6,20 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from ase import Atoms
 
 from culi_mlip.errors import CuliError
 from culi_mlip.files import write_text
-from culi_mlip.report.html import Html, document, json_text, script
-
-_STYLE = """
-body { margin: 0; font: 15px system-ui, sans-serif }
-#meta, #map { display: none } #structure { height: 80vh; width: 60vh; margin: auto }
-#info { height: 18vh }
-"""
-
-_PLACES = Html("<div id=meta></div><div id=structure></div><div id=info></div>")
+from culi_mlip.report.html import Html, document, json_text, place, script
 
 _VIEW = {"bonds": False, "spaceFilling": True, "unitCell": True, "supercell": [3, 3, 1]}
 
@@ -38,31 +31,66 @@ def write_viewer(
     CuliError
         If chemiscope is not installed.
     """
+    page = Path(path)
+    sections = [library(), *view(frames, properties, page.stem)]
+    write_text(page, document(page.stem, sections))
+    return page
+
+
+def view(
+    frames: Sequence[Atoms],
+    properties: Mapping[str, Sequence[str | float]],
+    name: str,
+    key: str = "view",
+    *,
+    supercell: Sequence[int] = (3, 3, 1),
+) -> list[Html]:
+    """Return the sections of structures that turn; `key` is another for each view of a page.
+
+    Raises
+    ------
+    CuliError
+        If chemiscope is not installed.
+    """
+    dataset = _chemiscope().create_input(
+        structures=[_upright(atoms) for atoms in frames],
+        metadata={"name": name},
+        settings={"structure": [_VIEW | {"supercell": list(supercell)}]},
+        properties={
+            title: {"target": "structure", "values": list(values)}
+            for title, values in properties.items()
+        },
+    )
+    places = {part: f"{key}-{part}" for part in ("meta", "structure", "info")}
+    load = f"Chemiscope.StructureVisualizer.load({json_text(places)}, {json_text(dataset)});"
+    return [
+        place(places["meta"], "hidden"),
+        place(places["structure"], "view"),
+        place(places["info"], "view-info"),
+        script(load),
+    ]
+
+
+def library() -> Html:
+    """Return the program that draws all views of a page, to stand before them.
+
+    Raises
+    ------
+    CuliError
+        If chemiscope is not installed.
+    """
+    file = resources.files(_chemiscope()) / "sphinx" / "static" / "chemiscope.min.js"
+    return script(file.read_text(encoding="utf-8"))
+
+
+def _chemiscope() -> Any:
     try:
         import chemiscope
     except ImportError as error:
         raise CuliError(
-            "the viewer page needs chemiscope: install it with pip install chemiscope"
+            "structures in three dimensions need chemiscope: install it with pip install chemiscope"
         ) from error
-
-    page = Path(path)
-    dataset = chemiscope.create_input(
-        structures=[_upright(atoms) for atoms in frames],
-        metadata={"name": page.stem},
-        settings={"structure": [_VIEW]},
-        properties={
-            name: {"target": "structure", "values": list(values)}
-            for name, values in properties.items()
-        },
-    )
-    library = resources.files("chemiscope") / "sphinx" / "static" / "chemiscope.min.js"
-    load = (
-        'Chemiscope.StructureVisualizer.load({ meta: "meta", structure: "structure", '
-        f'info: "info" }}, {json_text(dataset)});'
-    )
-    sections = [_PLACES, script(library.read_text(encoding="utf-8")), script(load)]
-    write_text(page, document(page.stem, sections, style=_STYLE))
-    return page
+    return chemiscope
 
 
 def _upright(atoms: Atoms) -> Atoms:

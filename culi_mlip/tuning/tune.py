@@ -221,6 +221,16 @@ def _recorded_storage(folder: Path) -> str | Path:
     return kept if "://" in kept else Path(kept)
 
 
+_FRONT = "front.json"
+
+
+def front_times(tuning: Tuning) -> dict[int, FrontTime]:
+    """Return what `retime` has measured, by slot."""
+    file = tuning.folder / _FRONT
+    kept = read_json(file) if file.exists() else {}
+    return {int(slot): FrontTime.of(t, str(file)) for slot, t in kept.items()}
+
+
 def retime(
     tuning: Tuning, *, repeats: int = 11, progress: Progress | None = None
 ) -> dict[int, FrontTime]:
@@ -240,10 +250,7 @@ def retime(
     CuliError
         If tunings in other folders use all cores.
     """
-    measurement = slots.inputs_of(tuning.study).measurement
-    file = tuning.folder / "front.json"
-    kept = read_json(file) if file.exists() else {}
-    known = {int(slot): FrontTime.of(t, str(file)) for slot, t in kept.items()}
+    measurement, known = slots.inputs_of(tuning.study).measurement, front_times(tuning)
     wanted = [*tuning.front, *(t for t in tuning.trials[:1] if t.values)]
     places = {t.user_attrs["slot"]: trial_folder(tuning.folder, t) for t in wanted}
     runs = {slot: place / "run" for slot, place in sorted(places.items())}
@@ -271,7 +278,7 @@ def retime(
         )
         for slot, t in zip(runs, times, strict=True)
     }
-    write_json(file, {slot: t.plain() for slot, t in measured.items()})
+    write_json(tuning.folder / _FRONT, {slot: t.plain() for slot, t in measured.items()})
     return measured
 
 

@@ -20,7 +20,7 @@ def test_structures_stand_upright_with_their_own_values(tmp_path):
     page = write_viewer(tmp_path / "so<m>e.html", frames, values)
     np.testing.assert_array_equal(base.positions, before)
     text = page.read_text(encoding="utf-8")
-    found = re.search(r'info: "info" \}, (\{.*\})\);</script>', text)
+    found = re.search(r'"info": "view-info"\}, (\{.*\})\);</script>', text)
     dataset = json.loads(found.group(1))
     assert dataset["meta"]["name"] == "so<m>e"
     assert "<title>so&lt;m&gt;e</title>" in text
