@@ -17,6 +17,7 @@ data = click.argument("data", type=PATH, default=Path("data"))
 source = click.argument("source", type=PATH, default=Path("data"))
 structure = click.argument("structure", type=PATH, required=False)
 trained_model = click.argument("model", type=PATH, default=Path("run"))
+trajectory = click.argument("trajectory", type=PATH, default=Path("md/trajectory.extxyz"))
 test_frames = click.argument("frames", type=PATH, default=Path("data/test.extxyz"))
 
 

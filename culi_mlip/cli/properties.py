@@ -660,7 +660,7 @@ def safety(symbols: tuple[str, ...], calculator: Calculator, out: Path, progress
 
 
 @command.command("intermixing")
-@click.argument("trajectory", type=options.PATH)
+@options.trajectory
 @click.option("--film", default="Li", show_default=True, help="The element above.")
 @click.option("--substrate", default="Cu", show_default=True, help="The element below.")
 @options.count("--parts", "Of the trajectory.", 10)
@@ -691,7 +691,7 @@ def intermixing(trajectory: Path, film: str, substrate: str, parts: int, out: Pa
 
 
 @command.command("diffusion")
-@click.argument("trajectory", type=options.PATH)
+@options.trajectory
 @click.option("--symbol", default="Li", show_default=True, help="The element that diffuses.")
 @click.option("--interval", type=float, help="Between frames in ps.  [default: as the frames say]")
 @click.option(
@@ -731,7 +731,7 @@ def diffusion(
 
 
 @command.command("rdf")
-@click.argument("trajectory", type=options.PATH)
+@options.trajectory
 @click.option("--pair", nargs=2, default=("Li", "Li"), show_default=True, help="Two elements.")
 @click.option("--r-max", type=float, default=10.0, show_default=True, help="In Å.")
 @options.out("Folder of the results.", "properties")

@@ -12,6 +12,9 @@ from scipy import optimize, stats
 
 from culi_mlip.errors import CuliError
 
+BIN = 0.2
+"""Thickness of a slice in Å."""
+
 TEN_TO_NINETY = 2 * stats.norm.ppf(0.9)
 """Between shares of 10 and 90 %, in standard deviations of the error function."""
 
@@ -33,8 +36,10 @@ class Intermixing:
     crossed
         Shares of the film's atoms below that height, and of the substrate's above it, shape
         (parts, 2).
-    heights_of
-        Mean height of each part's atoms by element in Å, shape (parts, 2).
+    bins
+        Middles of slices along z in Å, shape (bins,).
+    profiles
+        Atoms of film and substrate a frame and Å in each slice, shape (parts, 2, bins).
     """
 
     film: str
@@ -43,7 +48,8 @@ class Intermixing:
     widths: NDArray[np.float64]
     heights: NDArray[np.float64]
     crossed: NDArray[np.float64]
-    heights_of: NDArray[np.float64]
+    bins: NDArray[np.float64]
+    profiles: NDArray[np.float64]
 
 
 def intermixing(
@@ -76,7 +82,9 @@ def intermixing(
             raise CuliError(
                 f"{atoms.get_chemical_formula()} has no boundary of {film} and {substrate}"
             )
-    times, rows = [], []
+    everywhere = np.concatenate([atoms.positions[:, 2] for atoms in frames])
+    edges = np.arange(everywhere.min() - 1, everywhere.max() + 1 + BIN, BIN)
+    times, rows, profiles = [], [], []
     for indices in np.array_split(np.arange(len(frames)), parts):
         part = [frames[i] for i in indices]
         of_each = [
@@ -90,7 +98,8 @@ def intermixing(
         times.append(
             np.mean([a.info.get("time_ps", i) for a, i in zip(part, indices, strict=True)])
         )
-        rows.append([deviation, height, *crossed, *(z.mean() for z in of_each)])
+        rows.append([deviation, height, *crossed])
+        profiles.append([np.histogram(z, edges)[0] / (len(part) * BIN) for z in of_each])
     found = np.array(rows)
     return Intermixing(
         film,
@@ -99,7 +108,8 @@ def intermixing(
         TEN_TO_NINETY * found[:, 0],
         found[:, 1],
         found[:, 2:4],
-        found[:, 4:6],
+        (edges[1:] + edges[:-1]) / 2,
+        np.array(profiles),
     )
 
 

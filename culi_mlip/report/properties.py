@@ -218,16 +218,24 @@ def melting(found: Melting) -> Figure:
 
 
 def intermixing(found: Intermixing) -> Figure:
-    """Return the width of a boundary against time."""
-    figure = Figure(figsize=(6, 4.4), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True)
+    """Return the width of a boundary against time, and the profiles of the first and last part."""
+    figure = Figure(figsize=(9, 4.4), layout="constrained")
+    (upper, first), (lower, last) = figure.subplots(2, 2)
+    elements = found.film, found.substrate
+    for axes, profile, title in ((first, 0, "first part"), (last, -1, "last part")):
+        for density, symbol in zip(found.profiles[profile], elements, strict=True):
+            axes.fill_between(
+                found.bins, density, step="mid", alpha=0.6, lw=0, color=COLOURS.get(symbol)
+            )
+        axes.axvline(found.heights[profile], color=INK, lw=0.8, ls="--")
+        axes.set_title(title, fontsize=9, color=INK)
+        axes.set(ylabel="atoms per Å")
+    last.set(xlabel="height z (Å)")
     upper.plot(found.times, found.widths, "o-", color=ACCENT)
     upper.set(ylabel="width, 10 to 90 % (Å)")
     upper.set_ylim(bottom=0)
     below = f"{found.film} below the boundary", f"{found.substrate} above it"
-    for share, label, symbol in zip(
-        found.crossed.T, below, (found.film, found.substrate), strict=True
-    ):
+    for share, label, symbol in zip(found.crossed.T, below, elements, strict=True):
         lower.plot(found.times, 100 * share, "o-", label=label, color=COLOURS.get(symbol))
     lower.set(xlabel="time (ps)", ylabel="atoms (%)")
     lower.set_ylim(bottom=0)

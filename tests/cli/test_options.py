@@ -99,7 +99,8 @@ def test_options_of_one_name_are_one():
 
 
 def test_arguments_of_one_name_have_one_default():
-    defaults = {"data": "data", "source": "data", "model": "run", "frames": "data/test.extxyz"}
+    defaults = {"data": "data", "source": "data", "model": "run", "frames": "data/test.extxyz",
+                "trajectory": "md/trajectory.extxyz"}  # fmt: skip
     no_files = {
         "symbol",
         "symbols",

@@ -45,7 +45,11 @@ def test_a_sharp_boundary_lies_in_the_gap():
     assert 6 < found.heights[0] < 9
     assert found.widths[0] < 1.5
     assert found.crossed.tolist() == [[0, 0]]
-    assert found.heights_of.tolist() == [[11, 3]]
+    film, substrate = found.profiles[0]
+    assert found.bins[film > 0] == pytest.approx([9, 11, 13], abs=0.11)
+    assert found.bins[substrate > 0] == pytest.approx([0, 2, 4, 6], abs=0.11)
+    step = found.bins[1] - found.bins[0]
+    assert found.profiles.sum(axis=2) * step == pytest.approx(np.array([[3, 4]]))
     assert found.times.tolist() == [0]
 
 
