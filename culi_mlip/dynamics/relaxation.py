@@ -126,7 +126,8 @@ def relaxations(
         If the calculator cannot evaluate a structure, or its cell cannot be relaxed: there is no
         period, or the vectors of the periods are not along Cartesian axes or in a plane of two.
     """
-    evaluate = evaluator(calculator)
+    evaluate = evaluator(calculator, stress=cell or steps == 0)
+    whole = evaluator(calculator) if "stress" in calculator.implemented_properties else None
     for i, atoms in enumerate(frames):
         check_finite(atoms, f"structure {i}")
         if cell:
@@ -148,7 +149,7 @@ def relaxations(
             descent.reached(i, 0.0 if relaxation.steps == steps else force)
             if converged or i in failures or relaxation.steps == steps:
                 del under_way[i]
-                yield i, relaxation.end(converged, failures.get(i))
+                yield i, relaxation.end(converged, failures.get(i), whole)
             else:
                 relaxation.advance()
         descent.tell()
@@ -186,12 +187,15 @@ class Descent:
         self._progress(int(100 * self._shares.mean()), 100)
 
 
-def evaluator(calculator: Calculator) -> Evaluate:
-    """Return what evaluates many structures, together if the calculator can; see `relaxations`."""
+def evaluator(calculator: Calculator, *, stress: bool = True) -> Evaluate:
+    """Return what evaluates many structures, together if the calculator can; see `relaxations`.
+
+    Some calculators take much less time for energy and forces alone.
+    """
     if hasattr(calculator, "batches"):
         batches: Evaluate = calculator.batches()
         return batches
-    return lambda found: {key: _results(calculator, atoms) for key, atoms in found.items()}
+    return lambda found: {key: _results(calculator, atoms, stress) for key, atoms in found.items()}
 
 
 class RelaxationInputs(Record):
@@ -295,9 +299,12 @@ class _Relaxation:
         self._optimizer.step()
         self.steps += 1
 
-    def end(self, converged: bool, failure: str | None) -> Relaxed:
+    def end(self, converged: bool, failure: str | None, whole: Evaluate | None) -> Relaxed:
+        """Give the structure with all its results; `whole` finds the stress if it is missing."""
         atoms = self.atoms.copy()
         results = {} if failure else self.held.results
+        if whole and results and "stress" not in results and atoms.cell.rank == 3:
+            results = whole({0: atoms})[0] | results
         kept = {name: results[name] for name in ("energy", "forces", "stress") if name in results}
         atoms.calc = SinglePointCalculator(atoms, **kept)
         return Relaxed(atoms, self.steps, converged, failure)
@@ -369,10 +376,10 @@ def _check(frames: Sequence[Atoms], calculator: Calculator) -> None:
             raise StructureError(f"structure {i}: {error}") from error
 
 
-def _results(calculator: Calculator, atoms: Atoms) -> dict[str, Any]:
+def _results(calculator: Calculator, atoms: Atoms, stress: bool = True) -> dict[str, Any]:
     """What any calculator of ASE's gives of a structure."""
     wanted = [p for p in ("energy", "forces", "stress") if p in calculator.implemented_properties]
-    if atoms.cell.rank < 3:
+    if not stress or atoms.cell.rank < 3:
         wanted = wanted[:2]
     try:
         calculator.calculate(atoms, wanted, all_changes)

@@ -98,7 +98,7 @@ def barrier(
     final.positions = initial.positions + apart  # the same, without jumps across cell boundaries
     ends = relax([initial, final], calculator, fmax=fmax, steps=steps, optimizer="lbfgs")
     first, last = (end.atoms for end in ends)
-    evaluate = evaluator(calculator)
+    evaluate = evaluator(calculator, stress=False)
     band = [first, *(first.copy() for _ in range(images)), last]
     neb = NEB(band, k=spring, method="improvedtangent")
     neb.interpolate()

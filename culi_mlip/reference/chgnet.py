@@ -8,7 +8,8 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Literal
 
-from ase.calculators.calculator import Calculator
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
 
 from culi_mlip.configuration import Configuration
 from culi_mlip.errors import SetupError
@@ -46,11 +47,24 @@ def make(settings: CHGNetSettings) -> Calculator:
     from chgnet.model.model import CHGNet
 
     class SinglePrecisionCHGNet(CHGNetCalculator):
-        """CHGNet in the precision of its weights."""
+        """CHGNet in the precision of its weights.
 
-        def calculate(self, *arguments: Any, **options: Any) -> None:
+        Forces and stress are two passes through the network: who asks for energy and forces, as
+        relaxations do, is not given a stress. ASE asks for one property at a time, and soon for the
+        next: that gets all.
+        """
+
+        def calculate(
+            self,
+            atoms: Atoms | None = None,
+            properties: Any = None,
+            system_changes: Any = all_changes,
+            task: Any = "efsm",
+        ) -> None:
+            if properties is not None and {*properties} == {"energy", "forces"}:
+                task = "ef"
             with _single_precision():
-                super().calculate(*arguments, **options)
+                super().calculate(atoms, properties, system_changes, task)
 
     warnings.filterwarnings("ignore", module="chgnet")
     # chgnet announces itself by print, and draws weights before it reads them

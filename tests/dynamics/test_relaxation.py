@@ -200,3 +200,32 @@ def test_descent_is_a_share_of_a_logarithm():
             descent.reached(i, force)
         descent.tell()
     assert calls == [(50, 100), (75, 100), (75, 100), (100, 100)]
+
+
+class Frugal(EMT):
+    """Gives a stress to those alone who ask for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        self.asked.append("stress" in properties)
+        if "stress" not in properties:
+            del self.results["stress"]
+
+
+@pytest.mark.parametrize("cell", [False, True])
+def test_the_stress_is_asked_for_once_at_the_end_unless_the_cell_relaxes(cell):
+    calculator = Frugal()
+    (found,) = relax([strained()], calculator, fmax=0.02, cell=cell)
+    (expected,) = relax([strained()], EMT(), fmax=0.02, cell=cell)
+    np.testing.assert_allclose(found.atoms.get_stress(), expected.atoms.get_stress(), atol=1e-10)
+    assert found.steps == expected.steps > 1
+    n = found.steps + 1
+    assert calculator.asked == ([True] * n if cell else [False] * n + [True])
+    calculator.asked.clear()
+    (at_once,) = relax([strained()], calculator, steps=0)
+    assert calculator.asked == [True]
+    assert at_once.atoms.get_stress().shape == (6,)
