@@ -157,6 +157,21 @@ def test_hops_on_a_terrace_and_down_a_step(run, tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "bar"),
+    [
+        (["surface-energy", "Cu", "100"], "Slabs"),
+        (["adsorption", "Cu", "Cu", "100", "--coverage", "1"], "Sites"),
+        (["gamma-surface", "Cu", "100", "Cu", "100", "--grid", "1"], "Registries"),
+        (["adhesion", "Cu", "100", "Cu", "100", "--thickness", "5"], "Interfaces and slabs"),
+        (["missing-row", "Cu", "Cu"], "Faces"),
+    ],
+)
+def test_progress_is_told(culi, arguments, bar):
+    done = culi("properties", *arguments, *EMT_OF)
+    assert f"{bar}: 100/100, 0 s left" in done.stderr
+
+
 def test_missing_row_and_hull(run, tmp_path):
     text = printed(run, "missing-row", "Cu", "Cu")
     found = properties.missing_row("Cu", EMT(), adatom="Cu")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ase.calculators.calculator import FileIOCalculator
+from ase.calculators.calculator import FileIOCalculator, all_changes
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.eos import EquationOfState
@@ -47,6 +47,18 @@ def test_labels_repeat_to_the_last_bit(chgnet):
         atoms.calc = calculator
         forces.append(atoms.get_forces().copy())
     np.testing.assert_array_equal(*forces)
+
+
+def test_chgnet_gives_forces_without_a_stress_to_who_asks_for_no_more(chgnet):
+    atoms = rattled(bulk("Cu", repeat=(2, 2, 1)), 0.1, seed=0)
+    found = []
+    for wanted in (["energy", "forces"], ["energy", "forces", "stress"], ["forces"]):
+        chgnet.calculate(atoms, wanted, all_changes)
+        found.append(dict(chgnet.results))
+    assert ["stress" in results for results in found] == [False, True, True]
+    for results in found[1:]:
+        np.testing.assert_allclose(results["forces"], found[0]["forces"], atol=1e-5)
+        assert results["energy"] == pytest.approx(found[0]["energy"], abs=1e-5)
 
 
 def test_stand_ins_say_so_and_digests_tell_engines_apart():
