@@ -763,6 +763,8 @@ def _barrier(
 
     heights = found.forward, found.reverse
     console.table(["barrier", "eV"], [[n, _number(e)] for n, e in zip(names, heights, strict=True)])
+    if found.passes_a_minimum:
+        console.out.print("Caution: an image lies lower than both ends, which are not the minima.")
     _withheld(found.withheld)
     _written(out, name, calculator, found, figures.barrier(found))
 

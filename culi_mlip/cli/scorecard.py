@@ -31,8 +31,8 @@ def command(
     """Compute properties of Cu, Li and Li on Cu with MODELS, beside published values.
 
     A model is one as in culi-mlip properties, by default run. Several runs are a committee, whose
-    members' spread is the error of each value. The folder gets card.html, card.csv and the files of
-    each property. Killed at any moment, the same command continues.
+    members' spread is the error of each value. The folder gets card.html, card.csv, card.png and
+    the files of each property. Killed at any moment, the same command continues.
 
     \b
     Example:
@@ -42,9 +42,10 @@ def command(
     """
     from culi_mlip.cli import console
     from culi_mlip.cli.calculators import open_committee
-    from culi_mlip.files import write_text
+    from culi_mlip.files import write_bytes, write_text
     from culi_mlip.properties.scorecard import scorecard
-    from culi_mlip.report.scorecard import page, value_of
+    from culi_mlip.report.figures import png
+    from culi_mlip.report.scorecard import deviations, page, value_of
 
     models = models or (Path("run"),)
     name = ", ".join(map(str, models))
@@ -59,6 +60,8 @@ def command(
             progress=step("Properties"),
         )
     write_text(out / "card.html", page(scores, name))
+    if compared := [score for score in scores if score.deviation is not None]:
+        write_bytes(out / "card.png", png(deviations(compared)))
     console.table(
         ["property", "value", "reference", "deviation"],
         [

@@ -387,7 +387,8 @@ def _results(calculator: Calculator, atoms: Atoms, stress: bool = True) -> dict[
         raise EngineError(
             f"{atoms.get_chemical_formula()} cannot be computed ({type(error).__name__}: {error})"
         ) from error
-    return dict(calculator.results)
+    given = calculator.results  # which may hold an earlier structure's stress
+    return {name: given[name] for name in (*wanted, "free_energy") if name in given}
 
 
 def _free_strains(atoms: Atoms) -> list[bool]:

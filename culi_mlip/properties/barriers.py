@@ -28,8 +28,8 @@ class Barrier:
     Attributes
     ----------
     forward, reverse
-        Energy of the highest image above the first and above the last in eV; None where the band
-        did not converge.
+        The largest climb from image to later image, there and back, in eV: energy of the highest
+        image above the ends where these are the lowest. None where the band did not converge.
     path
         The images with energies and forces, ends included.
     distances
@@ -46,6 +46,11 @@ class Barrier:
     distances: NDArray[np.float64]
     energies: NDArray[np.float64]
     withheld: str | None = None
+
+    @property
+    def passes_a_minimum(self) -> bool:
+        """Whether an image lies lower than both ends by more than 1 meV: give it as an end."""
+        return bool(self.energies.min() < min(self.energies[0], self.energies[-1]) - 1e-3)
 
 
 def barrier(
@@ -110,13 +115,18 @@ def barrier(
     energies = np.array([image.get_potential_energy() for image in band])
     path = [_frozen(image) for image in band]
     return Barrier(
-        None if withheld else float(energies.max() - energies[0]),
-        None if withheld else float(energies.max() - energies[-1]),
+        None if withheld else _climb(energies),
+        None if withheld else _climb(energies[::-1]),
         tuple(path),
         _distances(path),
         energies - energies[0],
         withheld,
     )
+
+
+def _climb(energies: NDArray[np.float64]) -> float:
+    """Largest rise from an image to a later one."""
+    return float((energies - np.minimum.accumulate(energies)).max())
 
 
 def _optimizer(neb: NEB) -> LBFGS:

@@ -16,6 +16,9 @@ from culi_mlip.properties.barriers import Barrier, barrier
 from culi_mlip.properties.eos import equation_of_state
 from culi_mlip.structures import slab
 
+ASIDE = np.array([0.1, 0.2, 0.0])
+"""By how much in Å both ends are displaced where they are no minima: both leave to one side."""
+
 
 def hop(
     adatom: str,
@@ -32,7 +35,8 @@ def hop(
     """Return the barrier of an adatom's hop between nearest places of a crystal's next layer.
 
     On the (100) face of an fcc metal that is from hollow to hollow, on (111) from an fcc hollow by
-    an hcp hollow to the next fcc one, on (110) along the trough.
+    an hcp hollow to the next fcc one, on (110) along the trough. Places that are no minima are left
+    for the nearest ones, both to the same side.
 
     Parameters
     ----------
@@ -58,7 +62,11 @@ def hop(
     base, above = _with_next_layer(substrate, miller, calculator, repeat, a, thickness, vacuum)
     places = above[0], above[repeat[1]]  # along the shorter vector of the cell
     first, second = (_with_adatom(base, adatom, place) for place in places)
-    return barrier(first, second, calculator, **options)
+    found = barrier(first, second, calculator, **options)
+    if found.passes_a_minimum:
+        first, second = (_with_adatom(base, adatom, place + ASIDE) for place in places)
+        found = barrier(first, second, calculator, **options)
+    return found
 
 
 def step_hop(

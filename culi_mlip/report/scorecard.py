@@ -12,6 +12,9 @@ from culi_mlip.report import html
 from culi_mlip.report.figures import ACCENT, INK, SECOND
 from culi_mlip.report.html import Html, heading, image, paragraph
 
+EDGE = 50.0
+"""Largest deviation that a bar shows, in percent."""
+
 
 def page(scores: Sequence[Score], model: str) -> str:
     """Return a page about a potential's scores; see `sections`."""
@@ -62,18 +65,28 @@ def sections(scores: Sequence[Score], model: str) -> list[Html]:
 
 
 def deviations(scores: Sequence[Score]) -> Figure:
-    """Return deviations from references as bars, in percent; each score has one."""
+    """Return deviations from references as bars, in percent, with values and references.
+
+    Each score has a deviation; bars end at the edge of 50 %.
+    """
     values = np.array([100 * (score.deviation or 0.0) for score in scores])
-    figure = Figure(figsize=(8, 0.28 * len(scores) + 1), layout="constrained")
+    figure = Figure(figsize=(8.5, 0.28 * len(scores) + 1), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(scores))[::-1]
     errors = [100 * (s.error or 0.0) / abs(s.reference.value) if s.reference else 0 for s in scores]
     colours = [ACCENT if abs(v) <= 10 else SECOND for v in values]
-    axes.barh(places, values, color=colours, xerr=errors if any(errors) else None, ecolor=INK)
+    shown = np.clip(values, -EDGE, EDGE)
+    axes.barh(places, shown, color=colours, xerr=errors if any(errors) else None, ecolor=INK)
     axes.set_yticks(places, [score.quantity for score in scores], fontsize=8)
+    for place, value, score in zip(places, values, scores, strict=True):
+        reference = f"{score.reference.value:g}" if score.reference else ""
+        text = f"{value:+.1f} %   {value_of(score)} ({reference})"
+        axes.text(1.02, place, text, va="center", fontsize=8, transform=axes.get_yaxis_transform())
     axes.axvline(0, color=INK, lw=0.8)
     axes.axvspan(-10, 10, color="0.93", zorder=0)
+    axes.set(xlim=(-EDGE, EDGE), ylim=(-0.8, len(scores) - 0.2))
     axes.set_xlabel("deviation (%); within 10 % grey")
+    axes.set_title("deviation, value (reference)", loc="right", fontsize=8)
     return figure
 
 

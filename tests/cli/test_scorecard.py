@@ -30,6 +30,7 @@ def test_card_of_an_engine(quick, culi, tmp_path):
     page = (tmp_path / "card/card.html").read_text("utf-8")
     assert "Scorecard of emt" in page
     assert "No EMT-potential for Li" in page
+    assert (tmp_path / "card/card.png").stat().st_size > 5000
     done = culi("report", "card")
     assert done.returncode == 0
     assert "Scorecard of emt" in (tmp_path / "card/report.html").read_text("utf-8")

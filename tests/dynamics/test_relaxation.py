@@ -212,8 +212,8 @@ class Frugal(EMT):
     def calculate(self, atoms=None, properties=("energy",), system_changes=()):
         super().calculate(atoms, properties, system_changes)
         self.asked.append("stress" in properties)
-        if "stress" not in properties:
-            del self.results["stress"]
+        if "stress" not in properties:  # as CHGNet's, which keeps an earlier one
+            self.results["stress"] = np.full(6, 9.0)
 
 
 @pytest.mark.parametrize("cell", [False, True])

@@ -2,14 +2,23 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import add_adsorbate, fcc100, fcc111
+from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.mep import NEB
 from ase.optimize import BFGS
 
 from culi_mlip.errors import StructureError
-from culi_mlip.properties import coverage_series, equation_of_state, hop, missing_row, step_hop
+from culi_mlip.properties import (
+    barrier,
+    coverage_series,
+    equation_of_state,
+    hop,
+    missing_row,
+    step_hop,
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +57,34 @@ def test_hop_on_a_face_is_ases_and_symmetric(a, on_terrace):
     assert on_terrace.forward == pytest.approx(on_terrace.reverse, abs=1e-6)
     np.testing.assert_allclose(on_terrace.energies, on_terrace.energies[::-1], atol=2e-3)
     assert on_terrace.distances[-1] == pytest.approx(a / 2**0.5, rel=0.2)
+
+
+class Well(Calculator):
+    """One atom in a line: energy cos(2πx) + 0.2 cos(4πx), with minima beside x = 1/2."""
+
+    implemented_properties = ["energy", "forces"]
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        x, y, z = 2 * np.pi * atoms.positions[0, 0], *atoms.positions[0, 1:]
+        energy = 0.1 * (np.cos(x) + 0.5 * np.cos(2 * x)) + y**2 + z**2
+        slope = -0.1 * 2 * np.pi * (np.sin(x) + np.sin(2 * x))
+        self.results = {"energy": energy, "forces": np.array([[-slope, -2 * y, -2 * z]])}
+
+
+def test_a_minimum_between_the_ends_is_told():
+    """From the maximum beside which a path falls, the climb is from that minimum to the top."""
+    x = np.linspace(0, 1, 2001)
+    energy = 0.1 * (np.cos(2 * np.pi * x) + 0.5 * np.cos(4 * np.pi * x))
+    ends = [Atoms("H", positions=[[at, 0, 0]], cell=[9] * 3) for at in (0.5, 1.5)]
+    found = barrier(*ends, Well(), images=15, fmax=0.002)
+    assert found.passes_a_minimum
+    assert found.forward == pytest.approx(energy.max() - energy.min(), abs=2e-3)
+    assert found.forward == pytest.approx(found.reverse, abs=1e-6)
+    between = [Atoms("H", positions=[[at, 0, 0]], cell=[9] * 3) for at in (0.67, 1.33)]
+    direct = barrier(*between, Well(), images=7, fmax=0.002)
+    assert not direct.passes_a_minimum
+    assert direct.forward == pytest.approx(found.forward, abs=2e-3)
 
 
 def test_hop_is_along_the_shorter_vector():

@@ -117,3 +117,13 @@ def test_melting_point_is_that_of_lammps_own_coexistence(lammps, mishins_file):
     assert found.temperature == pytest.approx(np.mean(temperatures[50:]), abs=40)
     assert found.error < 40
     assert 0.1 < found.crystalline[-1] < 0.9
+
+
+def test_slices_that_are_half_in_disorder_are_not_crystal():
+    """Above what atoms at random have, but below half of the most ordered slice."""
+    atoms = bulk("Cu", a=3.7, cubic=True, repeat=(10, 10, 6))
+    rng = np.random.default_rng(0)
+    above = atoms.positions[:, 2] > 2.9 * 3.7
+    scale = np.where(above, 0.15 * 3.7, 0.08 * 3.7)[:, None]
+    atoms.positions += rng.normal(size=(len(atoms), 3)) * scale * [1, 1, 0]
+    assert crystalline_share(atoms, 3.7, "fcc") == pytest.approx(0.5)
