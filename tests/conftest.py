@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from culi_mlip.cli import main
 from culi_mlip.configuration import parse
@@ -35,6 +36,12 @@ TINY_RECIPE = {
 def cache(tmp_path_factory):
     """A cache of the tests' own, for this process and those that it starts."""
     os.environ["CULI_MLIP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def single_precision():
+    """PyTorch's default, whatever an earlier test's trainings left in this process."""
+    torch.set_default_dtype(torch.float32)
 
 
 def need(program, lacking):

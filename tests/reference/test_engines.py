@@ -53,6 +53,7 @@ def test_chgnet_gives_forces_without_a_stress_to_who_asks_for_no_more(chgnet):
     atoms = rattled(bulk("Cu", repeat=(2, 2, 1)), 0.1, seed=0)
     found = []
     for wanted in (["energy", "forces"], ["energy", "forces", "stress"], ["forces"]):
+        chgnet.results = {}
         chgnet.calculate(atoms, wanted, all_changes)
         found.append(dict(chgnet.results))
     assert ["stress" in results for results in found] == [False, True, True]

@@ -22,6 +22,7 @@ from culi_mlip.structures import (
     registry_shifts,
     slab,
 )
+from culi_mlip.structures.interfaces import registry_map
 from culi_mlip.structures.lattices import point_group, reduced_plane
 
 PAIRS = [("Li", (1, 0, 0), "Cu", (1, 0, 0)), ("Li", (1, 1, 0), "Cu", (1, 1, 1))]
@@ -506,3 +507,22 @@ def test_the_first_vector_of_an_interface_is_along_x_and_both_are_the_substrates
     assert both.cell[0, 0] > 0
     vectors = np.array(match.substrate) @ plane(substrate)
     assert metric(plane(both)) == pytest.approx(metric(vectors))
+
+
+def test_each_point_of_a_grid_belongs_to_an_equivalent_registry():
+    """On a square lattice: mirrors and the diagonal exchange points; classes are numbered once."""
+    base = slab("Cu", (1, 0, 0), thickness=6, free_layers=None)
+    match = first_match(base, base)
+    shifts = registry_shifts(base, base, match, grid=4)
+    classes = registry_map(base, base, match, grid=4)
+    i, j = np.indices((4, 4))
+    x, y = np.minimum(i, 4 - i), np.minimum(j, 4 - j)  # from the nearest top site
+    by_hand = np.sort(np.stack([x, y]), axis=0)
+    for one in range(16):
+        for other in range(16):
+            same = (by_hand.reshape(2, 16)[:, one] == by_hand.reshape(2, 16)[:, other]).all()
+            assert (classes.flat[one] == classes.flat[other]) == same
+    assert classes.max() + 1 == len(shifts) == 6
+    for number, shift in enumerate(shifts):
+        at = np.rint(4 * shift).astype(int) % 4
+        assert classes[tuple(at)] == number
