@@ -172,7 +172,9 @@ def test_progress_is_told(culi, arguments, bar):
     assert f"{bar}: 100/100, 0 s left" in done.stderr
 
 
-def test_missing_row_and_hull(run, tmp_path):
+def test_missing_row_and_hull(run, tmp_path, monkeypatch):
+    few = partial(properties.convex_hull, steps=30)
+    monkeypatch.setattr(properties, "convex_hull", few)
     text = printed(run, "missing-row", "Cu", "Cu")
     found = properties.missing_row("Cu", EMT(), adatom="Cu")
     assert f"{found.clean:.3f}" in text

@@ -66,7 +66,7 @@ def test_unknown_prototypes_and_elements_are_refused():
 
 @pytest.fixture(scope="module")
 def alloys():
-    return convex_hull("Cu", "Au", EMT())
+    return convex_hull("Cu", "Au", EMT(), steps=150)
 
 
 def lowest(make, start):
