@@ -653,7 +653,7 @@ def safety(symbols: tuple[str, ...], calculator: Calculator, out: Path, progress
     pairs = combinations_with_replacement(elements, 2)
     dimers = [dimer_curve((first, second), calculator) for first, second in pairs]
     console.table(["check", "of", "value", "limit", "passed"], checks(found, dimers))
-    name = type(calculator).__name__
+    name = str(click.get_current_context().params["model"])
     _written(out, "safety", calculator, [*found, *dimers], figures.dimers(dimers))
     write_text(out / "safety.html", page(found, dimers, name))
     console.out.print(f"Written: {out}/safety.html")

@@ -32,7 +32,7 @@ class Intermixing:
     widths
         Between 10 and 90 % of film, in Å.
     heights
-        Where film and substrate are alike in number, z in Å.
+        Middle of the error function, where half of the atoms are film, z in Å.
     crossed
         Shares of the film's atoms below that height, and of the substrate's above it, shape
         (parts, 2).

@@ -59,10 +59,10 @@ class DimerCurve:
 
     @property
     def jump(self) -> float:
-        """How much the force changes there, in eV/Å, over one step of the distances.
+        """The largest change of the force in eV/Å from one distance to the next, near `reach`.
 
-        A potential that goes smoothly to zero at its cutoff has a small one. At the cutoff itself,
-        and at most four steps before, so that a jump is not missed by one.
+        Of the last five steps up to the one on which the force ends: small where a potential goes
+        smoothly to zero at its cutoff.
         """
         if not len(self._acting):
             return 0.0

@@ -213,7 +213,7 @@ def test_safety_writes_a_page(run, tmp_path, monkeypatch):
     assert "repulsion" in text
     assert " no" not in text
     page = (tmp_path / "p/safety.html").read_text()
-    assert "Is EMT sound?" in page
+    assert "Is emt sound?" in page
     assert "All 7 checks are passed." in page
     results = written(tmp_path, "safety")["results"]
     assert results[0]["symbol"] == "Cu"
