@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from ase.calculators.calculator import Calculator
@@ -96,6 +96,8 @@ class Score:
 
 class ScorecardInputs(Record):
     """What a scorecard is of, as its folder's record has it."""
+
+    MACHINE: ClassVar = frozenset({"model"})  # a name, which changes when the model is moved
 
     # Digests; see `culi_mlip.dynamics.identity`.
     calculator: str

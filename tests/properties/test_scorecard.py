@@ -133,6 +133,13 @@ def stop():
     raise KeyboardInterrupt
 
 
+def test_the_same_potential_by_another_name_is_the_same_card(card, monkeypatch):
+    folder, scores = card
+    monkeypatch.setattr(module, "_compute", None)  # nothing is computed again
+    again = scorecard(EMT(), folder, reference="experiment", model="elsewhere/run")
+    assert [score.value for score in again] == [score.value for score in scores]
+
+
 def test_another_potential_needs_another_folder(card):
     folder, _ = card
     with pytest.raises(CuliError):
