@@ -142,8 +142,8 @@ def eos(symbol: str, calculator: Calculator, out: Path) -> None:
 
 @command.command("elastic")
 @symbol
-@_of_potential()
-def elastic(symbol: str, calculator: Calculator, out: Path) -> None:
+@_of_potential("Strained cells")
+def elastic(symbol: str, calculator: Calculator, out: Path, progress: Progress) -> None:
     """Elastic constants of the element SYMBOL, from stresses.
 
     \b
@@ -153,7 +153,7 @@ def elastic(symbol: str, calculator: Calculator, out: Path) -> None:
     from culi_mlip.cli import console
     from culi_mlip.properties import elastic_constants
 
-    found = elastic_constants(symbol, calculator)
+    found = elastic_constants(symbol, calculator, progress=progress)
     values = {
         "C11 (GPa)": found.tensor[0, 0],
         "C12 (GPa)": found.tensor[0, 1],
@@ -174,8 +174,8 @@ def elastic(symbol: str, calculator: Calculator, out: Path) -> None:
 @command.command("phonons")
 @symbol
 @options.count("--mesh", "Wave vectors along each reciprocal vector.", 20)
-@_of_potential()
-def phonons(symbol: str, mesh: int, calculator: Calculator, out: Path) -> None:
+@_of_potential("Displaced cells")
+def phonons(symbol: str, mesh: int, calculator: Calculator, out: Path, progress: Progress) -> None:
     """Phonon bands, density of states and thermal properties of the element SYMBOL.
 
     \b
@@ -186,7 +186,7 @@ def phonons(symbol: str, mesh: int, calculator: Calculator, out: Path) -> None:
     from culi_mlip.properties import phonons as compute
     from culi_mlip.report import properties as figures
 
-    found = compute(symbol, calculator, mesh=mesh)
+    found = compute(symbol, calculator, mesh=mesh, progress=progress)
     console.table(
         [f"{symbol}, frequencies", "THz"],
         [[name, " ".join(f"{f:.2f}" for f in modes)] for name, modes in found.frequencies.items()],

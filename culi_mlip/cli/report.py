@@ -34,5 +34,7 @@ def command(folders: tuple[Path, ...], out: Path | None, in_3d: bool | None) -> 
 
     chosen = folders or (Path("run"),)
     wanted = find_spec("chemiscope") is not None if in_3d is None else in_3d
-    page = write_overview(chosen, out or chosen[0] / "report.html", in_3d=wanted)
+    place = out or chosen[0] / "report.html"
+    with console.steps() as step:
+        page = write_overview(chosen, place, in_3d=wanted, progress=step("Folders"))
     console.out.print(f"Page: {page}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from culi_mlip.dynamics import relax
 from culi_mlip.errors import EngineError
+from culi_mlip.progress import Progress, no_progress
 from culi_mlip.properties.eos import equation_of_state
 from culi_mlip.properties.evaluation import check_stress, why_not_converged
 from culi_mlip.structures import bulk
@@ -79,6 +81,7 @@ def elastic_constants(
     strain: float = LARGEST_STRAIN,
     fmax: float = 0.001,
     steps: int = 500,
+    progress: Progress = no_progress,
 ) -> ElasticConstants:
     """Return the elastic constants of a crystal, from stresses of small strains (matscipy).
 
@@ -94,6 +97,8 @@ def elastic_constants(
         The largest strain.
     fmax, steps
         Largest force in eV/Å once atoms are relaxed, and the most steps.
+    progress
+        Called with (percent done, 100) of the strained cells.
 
     Raises
     ------
@@ -117,7 +122,8 @@ def elastic_constants(
         atoms, symmetry = crystal, "triclinic"
     delta = 2 * strain / (N_STRAINS - 1)
     cells = list(generate_strained_configs(atoms, symmetry, N_STRAINS, delta))
-    found = relax(cells, calculator, fmax=fmax, steps=steps, optimizer="lbfgs")
+    options: dict[str, Any] = {"fmax": fmax, "steps": steps, "optimizer": "lbfgs"}
+    found = relax(cells, calculator, progress=progress, **options)
     if why := why_not_converged(found, [f"strained cell {i}" for i in range(len(found))], fmax):
         raise EngineError(why)
     tensor, errors = fit_elastic_constants(

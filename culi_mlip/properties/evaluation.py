@@ -11,20 +11,25 @@ from numpy.typing import NDArray
 
 from culi_mlip.dynamics import Relaxed, relax
 from culi_mlip.errors import EngineError
+from culi_mlip.progress import Progress, no_progress
 
 PER_EV_A2 = units.m**2 / units.J
 """J/m² in 1 eV/Å²."""
 
 
-def evaluated(frames: Sequence[Atoms], calculator: Calculator) -> list[Atoms]:
+def evaluated(
+    frames: Sequence[Atoms], calculator: Calculator, *, progress: Progress = no_progress
+) -> list[Atoms]:
     """Return structures with their energies, forces and stresses.
+
+    `progress` is called with (percent done, 100).
 
     Raises
     ------
     StructureError
         If the calculator cannot evaluate one.
     """
-    return [found.atoms for found in relax(frames, calculator, steps=0)]
+    return [found.atoms for found in relax(frames, calculator, steps=0, progress=progress)]
 
 
 def energies_of(frames: Sequence[Atoms], calculator: Calculator) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from ase.calculators.calculator import Calculator
 from numpy.typing import NDArray
 
 from culi_mlip.errors import CuliError, StructureError
+from culi_mlip.progress import Progress, no_progress
 from culi_mlip.properties.eos import equation_of_state
 from culi_mlip.properties.evaluation import evaluated
 from culi_mlip.structures import bulk
@@ -89,6 +90,7 @@ def phonons(
     mesh: int = 20,
     points: int = 51,
     temperatures: Sequence[float] = tuple(range(0, 1001, 50)),
+    progress: Progress = no_progress,
 ) -> Phonons:
     """Return the phonons of a crystal, whose acoustic modes are zero at Γ.
 
@@ -110,6 +112,8 @@ def phonons(
         Of each line of the path.
     temperatures
         In K.
+    progress
+        Called with (percent done, 100) of the displaced cells.
 
     Raises
     ------
@@ -139,7 +143,8 @@ def phonons(
         found = Phonopy(_to_phonopy(crystal), np.diag(repeat), primitive_matrix="auto")
     found.generate_displacements(distance=displacement)
     cells = [_from_phonopy(cell) for cell in found.supercells_with_displacements or []]
-    found.forces = [atoms.get_forces() for atoms in evaluated(cells, calculator)]
+    forces = evaluated(cells, calculator, progress=progress)
+    found.forces = [atoms.get_forces() for atoms in forces]
     found.produce_force_constants()
     found.symmetrize_force_constants()
     ends, coordinates, bands = _bands(found, points)

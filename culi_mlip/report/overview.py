@@ -18,6 +18,7 @@ from culi_mlip.errors import CuliError
 from culi_mlip.files import read_frames, write_text
 from culi_mlip.models.files import ModelRecord
 from culi_mlip.models.training import learning_curve
+from culi_mlip.progress import Progress, no_progress
 from culi_mlip.properties.scorecard import read_scorecard
 from culi_mlip.report import figures, scorecard, tuning, viewer
 from culi_mlip.report.html import (
@@ -41,7 +42,11 @@ MOST_IN_3D = 60
 
 
 def write_overview(
-    folders: Sequence[str | os.PathLike[str]], page: str | os.PathLike[str], *, in_3d: bool = True
+    folders: Sequence[str | os.PathLike[str]],
+    page: str | os.PathLike[str],
+    *,
+    in_3d: bool = True,
+    progress: Progress = no_progress,
 ) -> Path:
     """Write one self-contained page about finished folders.
 
@@ -54,6 +59,8 @@ def write_overview(
         The HTML file.
     in_3d
         Show structures that turn, which needs chemiscope and makes the page 3 MB larger.
+    progress
+        Called with (folders read, folders in all).
 
     Raises
     ------
@@ -63,11 +70,12 @@ def write_overview(
     chosen = [Path(folder) for folder in folders]
     parts: list[Html] = []
     frames: list[tuple[str, list[Atoms]]] = []
-    for folder in chosen:
+    for i, folder in enumerate(chosen):
         found, structures = _sections(folder)
         parts += found
         if structures:
             frames.append((str(folder), structures))
+        progress(i + 1, len(chosen))
     if in_3d and frames:
         parts += [heading("Structures"), viewer.library()]
         for i, (name, structures) in enumerate(frames):

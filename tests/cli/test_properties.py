@@ -160,6 +160,8 @@ def test_hops_on_a_terrace_and_down_a_step(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "bar"),
     [
+        (["elastic"], "Strained cells"),
+        (["phonons", "--mesh", "4"], "Displaced cells"),
         (["surface-energy", "Cu", "100"], "Slabs"),
         (["adsorption", "Cu", "Cu", "100", "--coverage", "1"], "Sites"),
         (["gamma-surface", "Cu", "100", "Cu", "100", "--grid", "1"], "Registries"),

@@ -107,6 +107,7 @@ def test_what_is_not_finished_is_refused(folders, name, what):
 def test_the_command_writes_beside_the_first(folders, culi):
     done = culi("report", folders / "md", folders / "relaxed", "--no-3d")
     assert done.stdout == f"Page: {folders}/md/report.html\n"
+    assert "Folders: 2/2, 0 s left" in done.stderr
     assert (folders / "md/report.html").stat().st_size > 20_000
     pytest.importorskip("chemiscope")
     done = culi("report", folders / "md", "--out", folders / "all.html")
