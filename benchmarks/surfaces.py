@@ -3,7 +3,7 @@
 Both metals, 13 faces each, three slabs a face. All evaluations of a first run are kept; then the
 whole computation and those bare calls, one structure after the other, take turns.
 
-    python benchmarks/surfaces.py quickstart/run [--turns 3] [--compile]
+    python benchmarks/surfaces.py quickstart/run [--turns 3] [--threads 1 2] [--compile]
 """
 
 from __future__ import annotations
@@ -50,8 +50,19 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("model")
     arguments.add_argument("--turns", type=int, default=3)
+    arguments.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     arguments.add_argument("--compile", action="store_true")
     given = arguments.parse_args()
+    results = []
+    for threads in given.threads:
+        torch.set_num_threads(threads)
+        results.append(measured(given))
+        print(results[-1])
+    write_json(RESULTS, results)
+
+
+def measured(given: argparse.Namespace) -> dict[str, object]:
+    """Return times and their ratio."""
     calculator = HybridAllegro(given.model, compile=given.compile)
     lengths = {s: equation_of_state(s, calculator).lattice_constant for s in ("Cu", "Li")}
     recorder = Recorded(given.model, compile=given.compile)
@@ -64,7 +75,7 @@ def main() -> None:
         ours.append(timed(lambda: computed(calculator, lengths)))
         bare.append(timed(lambda: called(calculator, recorder.kept)))
     ratios = [a / b for a, b in zip(ours, bare, strict=True)]
-    result = {
+    return {
         "threads": torch.get_num_threads(),
         "compiled": calculator.is_compiled,
         "force_calls": n_calls,
@@ -73,8 +84,6 @@ def main() -> None:
         "ratio": median(ratios),
         "withheld": withheld,
     }
-    print(f"{n_calls} force calls, ratios {', '.join(f'{r:.2f}' for r in ratios)}; {withheld}")
-    write_json(RESULTS, result)
 
 
 def computed(calculator, lengths):

@@ -4,6 +4,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import tarfile
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -42,6 +43,14 @@ def cache(tmp_path_factory):
 def single_precision():
     """PyTorch's default, whatever an earlier test's trainings left in this process."""
     torch.set_default_dtype(torch.float32)
+
+
+def unpack_old(folder, *names):
+    """Unpack folders that an older version made; see `tests/old/make.py`."""
+    for name in names:
+        with tarfile.open(Path(__file__).parent / "old" / f"{name}.tar.xz") as archive:
+            archive.extractall(folder, filter="data")
+    return folder
 
 
 def need(program, lacking):

@@ -4,7 +4,6 @@
 """
 
 import json
-import tarfile
 from pathlib import Path
 
 import ase.db
@@ -28,6 +27,7 @@ from culi_mlip.reference import Engine
 from culi_mlip.tuning.recipe import Measurement
 from culi_mlip.tuning.recipe import load_recipe as load_tuning_recipe
 from culi_mlip.tuning.tune import load_tuning, tune
+from tests.conftest import unpack_old
 
 OLD = Path(__file__).parent / "old"
 EXPECTED = json.loads((OLD / "expected.json").read_text())
@@ -38,10 +38,7 @@ def old(tmp_path):
     """Unpack folders of before; return where they are."""
 
     def unpack(*names):
-        for name in names:
-            with tarfile.open(OLD / f"{name}.tar.xz") as archive:
-                archive.extractall(tmp_path, filter="data")
-        return tmp_path
+        return unpack_old(tmp_path, *names)
 
     return unpack
 

@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import tarfile
 from io import BytesIO
-from pathlib import Path
 
 import pytest
 from ase.calculators.emt import EMT
@@ -23,9 +21,7 @@ from culi_mlip.report.scorecard import page as scorecard_page
 from culi_mlip.report.tuning import write_report
 from culi_mlip.structures import bulk, rattled
 from culi_mlip.tuning.tune import front_times, load_tuning
-from tests.conftest import need
-
-OLD = Path(__file__).parents[1] / "old"
+from tests.conftest import need, unpack_old
 
 FOLDERS = "dataset", "run", "md", "melt-quench", "relaxed", "properties"
 
@@ -55,9 +51,7 @@ def browser():
 def pages(tmp_path_factory):
     """Pages of every kind, by name."""
     folder = tmp_path_factory.mktemp("pages")
-    for name in ("dataset", "run", "md", "study"):
-        with tarfile.open(OLD / f"{name}.tar.xz") as archive:
-            archive.extractall(folder, filter="data")
+    unpack_old(folder, "dataset", "run", "md", "study")
     pytest.importorskip("chemiscope")
     copper = bulk("Cu", cubic=True)
     schedule = Schedule(hold=500, to=400, rate=1e4, hold_time=0.02)

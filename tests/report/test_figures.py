@@ -49,6 +49,18 @@ def test_parity_shows_pascals_and_thousandths():
     assert empty.texts[0].get_text() == "no reference"
 
 
+def test_crowded_parity_shows_how_many():
+    rng = np.random.default_rng(0)
+    crowd, few = rng.normal(size=(5000, 2)), rng.normal(size=(50, 2))
+    figure = parity(few, crowd, few)
+    (hexagons,) = figure.axes[1].collections
+    assert hexagons.get_array().sum() == 5000
+    (points,) = figure.axes[0].collections
+    assert len(points.get_offsets()) == 50
+    error = np.abs(crowd[:, 1] - crowd[:, 0]).mean()
+    assert f"MAE {1000 * error:.3g} meV/Å" in [t.get_text() for t in figure.axes[1].texts]
+
+
 def test_calibration_shows_atoms_and_root_mean_squares_of_tenths():
     expected = np.arange(1, 41) / 100
     true = np.where(np.arange(40) % 2, 3 * expected, expected)

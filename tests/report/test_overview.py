@@ -1,8 +1,5 @@
 """One page about any finished folders: what stands there is what their records say."""
 
-import tarfile
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -17,17 +14,14 @@ from culi_mlip.models.files import ModelRecord
 from culi_mlip.properties.scorecard import ScorecardInputs, read_scorecard
 from culi_mlip.report.overview import write_overview
 from culi_mlip.runs import run_folder
+from tests.conftest import unpack_old
 from tests.report.reader import Reader
-
-OLD = Path(__file__).parents[1] / "old"
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("folders")
-    for name in ("dataset", "run", "study", "melt-quench"):
-        with tarfile.open(OLD / f"{name}.tar.xz") as archive:
-            archive.extractall(folder, filter="data")
+    unpack_old(folder, "dataset", "run", "study", "melt-quench")
     atoms = bulk("Cu", cubic=True)
     run_md(atoms, EMT(), temperature=300, time=0.2, timestep=2, stride=5, out=folder / "md")
     atoms.rattle(0.05)
