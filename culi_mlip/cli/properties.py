@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from culi_mlip.cli import options
+from culi_mlip.cli.results import number, withheld, written
+from culi_mlip.cli.trajectories import diffusion, intermixing, rdf
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
-    from matplotlib.figure import Figure
 
     from culi_mlip.progress import Progress
     from culi_mlip.properties import Barrier
@@ -33,6 +34,10 @@ def command() -> None:
       culi-mlip properties surface-energy Cu --model run/
       culi-mlip properties adhesion Li 110 Cu 111 --model chgnet
     """
+
+
+for _of_trajectory in (diffusion, intermixing, rdf):
+    command.add_command(_of_trajectory)
 
 
 class _Face(click.ParamType):
@@ -95,23 +100,6 @@ def _of_potential(bar: str = "") -> Callable[[Callable[..., Any]], Callable[...,
 symbol = click.argument("symbol", default="Cu")
 
 
-def _written(
-    out: Path, name: str, calculator: Calculator | None, result: Any, figure: Figure | None = None
-) -> None:
-    from culi_mlip.cli import console
-    from culi_mlip.dynamics.identity import calculator_digest
-    from culi_mlip.files import write_bytes
-    from culi_mlip.properties.output import write_result
-    from culi_mlip.report.figures import png
-
-    made_by = {"calculator": calculator_digest(calculator)} if calculator else {}
-    files = write_result(out, name, result, **made_by)
-    if figure:
-        files.append(out / f"{name}.png")
-        write_bytes(files[-1], png(figure))
-    console.out.print(f"Written: {out}/{', '.join(file.name for file in files)}")
-
-
 @command.command("eos")
 @symbol
 @_of_potential()
@@ -137,7 +125,7 @@ def eos(symbol: str, calculator: Calculator, out: Path) -> None:
             ["below the free atom (eV)", f"{cohesive:.4f}"],
         ],
     )
-    _written(out, f"eos-{symbol}", calculator, found, figures.equation_of_state(found))
+    written(out, f"eos-{symbol}", calculator, found, figures.equation_of_state(found))
 
 
 @command.command("elastic")
@@ -168,7 +156,7 @@ def elastic(symbol: str, calculator: Calculator, out: Path, progress: Progress) 
     console.table([symbol, ""], rows)
     if not found.is_stable:
         console.out.print("Caution: some strains lower the energy; the crystal is not stable.")
-    _written(out, f"elastic-{symbol}", calculator, found)
+    written(out, f"elastic-{symbol}", calculator, found)
 
 
 @command.command("phonons")
@@ -193,7 +181,7 @@ def phonons(symbol: str, mesh: int, calculator: Calculator, out: Path, progress:
     )
     if not found.is_stable:
         console.out.print(f"Caution: imaginary modes, down to {found.lowest:.2f} THz.")
-    _written(out, f"phonons-{symbol}", calculator, found, figures.phonons(found))
+    written(out, f"phonons-{symbol}", calculator, found, figures.phonons(found))
 
 
 @command.command("vacancy")
@@ -216,13 +204,13 @@ def vacancy(symbol: str, calculator: Calculator, out: Path, progress: Progress) 
         [f"{symbol}, vacancy", "eV"],
         [
             ["formation, unrelaxed", f"{found.unrelaxed:.3f}"],
-            ["formation", _number(found.formation)],
-            ["migration", _number(hop.forward if hop else None)],
+            ["formation", number(found.formation)],
+            ["migration", number(hop.forward if hop else None)],
         ],
     )
-    _withheld(found.withheld, hop.withheld if hop else None)
+    withheld(found.withheld, hop.withheld if hop else None)
     figure = figures.barrier(hop) if hop else None
-    _written(out, f"vacancy-{symbol}", calculator, found, figure)
+    written(out, f"vacancy-{symbol}", calculator, found, figure)
 
 
 @command.command("surface-energy")
@@ -260,14 +248,14 @@ def surface_energy(
             [
                 "".join(map(str, f.miller)),
                 f"{f.unrelaxed:.3f}",
-                _number(f.relaxed),
+                number(f.relaxed),
                 " ".join(str(layers) for layers, *_ in f.convergence),
             ]
             for f in found
         ],
     )
-    _withheld(*(f.withheld for f in found))
-    _written(out, f"surface-energy-{symbol}", calculator, found, figures.surface_energies(found))
+    withheld(*(f.withheld for f in found))
+    written(out, f"surface-energy-{symbol}", calculator, found, figures.surface_energies(found))
 
 
 @command.command("wulff")
@@ -286,7 +274,7 @@ def wulff(symbol: str, calculator: Calculator, out: Path, progress: Progress) ->
     from culi_mlip.structures import distinct_millers
 
     energies = surface_energies(symbol, distinct_millers(), calculator, progress=progress)
-    _withheld(*(f.withheld for f in energies))
+    withheld(*(f.withheld for f in energies))
     found = wulff_shape(symbol, {f.miller: f.relaxed for f in energies if f.relaxed is not None})
     console.table(
         [f"{symbol}, face", "J/m²", "of the surface"],
@@ -297,7 +285,7 @@ def wulff(symbol: str, calculator: Calculator, out: Path, progress: Progress) ->
         ],
     )
     console.out.print(f"Mean over the shape: {found.weighted_energy:.3f} J/m²")
-    _written(out, f"wulff-{symbol}", calculator, found, figures.wulff_shape(found))
+    written(out, f"wulff-{symbol}", calculator, found, figures.wulff_shape(found))
 
 
 @command.command("adhesion")
@@ -344,11 +332,11 @@ def adhesion(
     console.table(
         [name, "strained slabs", "free slabs"],
         [
-            ["work of adhesion (J/m²)", _number(found.strained), _number(found.unstrained)],
+            ["work of adhesion (J/m²)", number(found.strained), number(found.unstrained)],
             [
                 "interface energy (J/m²)",
-                _number(found.interface_energy),
-                _number(found.unstrained_interface_energy),
+                number(found.interface_energy),
+                number(found.unstrained_interface_energy),
             ],
         ],
     )
@@ -356,10 +344,10 @@ def adhesion(
         verdict = "wets" if found.wets else f"contact angle {found.contact_angle:.0f}°"
         gamma = found.film_surface_energy
         console.out.print(f"{film}({_digits(film_face)}): γ = {gamma:.3f} J/m²; {verdict}")
-    _withheld(found.withheld)
+    withheld(found.withheld)
     title = f"adhesion-{film}{_digits(film_face)}"
     title += f"-{substrate}{_digits(substrate_face)}"
-    _written(out, title, calculator, found, figures.adhesion(found))
+    written(out, title, calculator, found, figures.adhesion(found))
 
 
 @command.command("gamma-surface")
@@ -402,12 +390,12 @@ def gamma_surface(
     )
     relaxed = "not relaxed" if found.relaxed is None else f"{found.relaxed:+.4f} J/m²"
     console.out.print(
-        f"Highest over lowest {_number(found.corrugation)} J/m²; "
+        f"Highest over lowest {number(found.corrugation)} J/m²; "
         f"the lowest, once free in all directions: {relaxed}"
     )
-    _withheld(found.withheld)
+    withheld(found.withheld)
     figure = figures.gamma_surface(found)
-    _written(out, f"gamma-surface-{name}", calculator, found, figure)
+    written(out, f"gamma-surface-{name}", calculator, found, figure)
 
 
 @command.command("adsorption")
@@ -455,13 +443,13 @@ def adsorption(
         found = compute(adatom, substrate, face, calculator, progress=progress)
     console.table(
         [f"{adatom} on {substrate}({_digits(face)})", "to bulk (eV)", "to atom (eV)", "moved (Å)"],
-        [[x.name, _number(x.to_bulk), _number(x.to_atom), f"{x.moved:.2f}"] for x in found.of_each],
+        [[x.name, number(x.to_bulk), number(x.to_atom), f"{x.moved:.2f}"] for x in found.of_each],
     )
     if found.nucleation_overpotential is not None:
         what = f"Thermodynamic nucleation overpotential: {found.nucleation_overpotential:.3f} V"
         console.out.print(what)
-    _withheld(*(x.withheld for x in found.of_each))
-    _written(out, f"adsorption-{name}", calculator, found, figures.adsorption(found))
+    withheld(*(x.withheld for x in found.of_each))
+    written(out, f"adsorption-{name}", calculator, found, figures.adsorption(found))
 
 
 @command.command("barrier")
@@ -542,14 +530,14 @@ def missing_row(
     console.table(
         [f"{substrate}(100), missing row against the ideal face", "eV"],
         [
-            ["bare, a (2×1) cell", _number(found.clean)],
-            [f"with half a monolayer of {adatom}, an atom", _number(found.covered)],
+            ["bare, a (2×1) cell", number(found.clean)],
+            [f"with half a monolayer of {adatom}, an atom", number(found.covered)],
         ],
     )
-    _withheld(found.withheld)
+    withheld(found.withheld)
     titles = "ideal", "missing row", f"c(2×2) {adatom}", f"filled by {adatom}"
     figure = snapshots(dict(zip(titles, found.structures, strict=True)))
-    _written(out, f"missing-row-{substrate}-{adatom}", calculator, found, figure)
+    written(out, f"missing-row-{substrate}-{adatom}", calculator, found, figure)
 
 
 @command.command("hull")
@@ -571,12 +559,12 @@ def hull(first: str, second: str, calculator: Calculator, out: Path, progress: P
     console.table(
         ["compound", f"share of {second}", "formation (eV/atom)", "above the hull"],
         [
-            [c.name, f"{c.fraction:.3f}", _number(c.formation_energy), _number(c.above_hull)]
+            [c.name, f"{c.fraction:.3f}", number(c.formation_energy), number(c.above_hull)]
             for c in found.compounds
         ],
     )
-    _withheld(*(c.withheld for c in found.compounds))
-    _written(out, f"hull-{first}-{second}", calculator, found, figures.convex_hull(found))
+    withheld(*(c.withheld for c in found.compounds))
+    written(out, f"hull-{first}-{second}", calculator, found, figures.convex_hull(found))
 
 
 @command.command("melting")
@@ -620,8 +608,8 @@ def melting(
     )
     if found.temperature is not None:
         console.out.print(f"{symbol} melts at {found.temperature:.0f} ± {found.error:.0f} K")
-    _withheld(found.withheld)
-    _written(out, f"melting-{symbol}", calculator, found, figures.melting(found))
+    withheld(found.withheld)
+    written(out, f"melting-{symbol}", calculator, found, figures.melting(found))
 
 
 @command.command("safety")
@@ -654,105 +642,9 @@ def safety(symbols: tuple[str, ...], calculator: Calculator, out: Path, progress
     dimers = [dimer_curve((first, second), calculator) for first, second in pairs]
     console.table(["check", "of", "value", "limit", "passed"], checks(found, dimers))
     name = str(click.get_current_context().params["model"])
-    _written(out, "safety", calculator, [*found, *dimers], figures.dimers(dimers))
+    written(out, "safety", calculator, [*found, *dimers], figures.dimers(dimers))
     write_text(out / "safety.html", page(found, dimers, name))
     console.out.print(f"Written: {out}/safety.html")
-
-
-@command.command("intermixing")
-@options.trajectory
-@click.option("--film", default="Li", show_default=True, help="The element above.")
-@click.option("--substrate", default="Cu", show_default=True, help="The element below.")
-@options.count("--parts", "Of the trajectory.", 10)
-@options.out("Folder of the results.", "properties")
-def intermixing(trajectory: Path, film: str, substrate: str, parts: int, out: Path) -> None:
-    """How sharp the boundary of a film and its substrate is in a TRAJECTORY, as time goes on.
-
-    \b
-    Example:
-      culi-mlip properties intermixing md/trajectory.extxyz
-    """
-    from culi_mlip.cli import console
-    from culi_mlip.files import read_frames
-    from culi_mlip.properties import intermixing as compute
-    from culi_mlip.report import properties as figures
-
-    found = compute(read_frames(trajectory), film, substrate, parts=parts)
-    console.table(
-        ["time (ps)", "width (Å)", "height (Å)", f"{film} below", f"{substrate} above"],
-        [
-            [f"{t:.2f}", f"{w:.2f}", f"{h:.2f}", f"{low:.1%}", f"{high:.1%}"]
-            for t, w, h, (low, high) in zip(
-                found.times, found.widths, found.heights, found.crossed, strict=True
-            )
-        ],
-    )
-    _written(out, f"intermixing-{film}-{substrate}", None, found, figures.intermixing(found))
-
-
-@command.command("diffusion")
-@options.trajectory
-@click.option("--symbol", default="Li", show_default=True, help="The element that diffuses.")
-@click.option("--interval", type=float, help="Between frames in ps.  [default: as the frames say]")
-@click.option(
-    "--fit", nargs=2, type=float, default=(1.0, 5.0), show_default=True, help="Times fitted, in ps."
-)
-@click.option("--in-plane", is_flag=True, help="Along x and y alone, as on a surface.")
-@options.out("Folder of the results.", "properties")
-def diffusion(
-    trajectory: Path,
-    symbol: str,
-    interval: float | None,
-    fit: tuple[float, float],
-    in_plane: bool,
-    out: Path,
-) -> None:
-    """Diffusion coefficient of an element in a TRAJECTORY, with its error.
-
-    The drift of the other elements is taken out. The error is the half width of the 95 % confidence
-    interval, from ten blocks.
-
-    \b
-    Example:
-      culi-mlip properties diffusion md/trajectory.extxyz --symbol Li
-    """
-    from culi_mlip.cli import console
-    from culi_mlip.files import read_frames
-    from culi_mlip.properties.transport import diffusion_in
-    from culi_mlip.report import properties as figures
-
-    found = diffusion_in(
-        read_frames(trajectory), symbol, interval=interval, in_plane=in_plane, fit=fit
-    )
-    if found.coefficient is not None:
-        console.out.print(f"D = {found.coefficient:.4g} ± {found.error:.2g} Å²/ps")
-    _withheld(found.withheld)
-    _written(out, f"diffusion-{symbol}", None, found, figures.diffusion(found))
-
-
-@command.command("rdf")
-@options.trajectory
-@click.option("--pair", nargs=2, default=("Li", "Li"), show_default=True, help="Two elements.")
-@click.option("--r-max", type=float, default=10.0, show_default=True, help="In Å.")
-@options.out("Folder of the results.", "properties")
-def rdf(trajectory: Path, pair: tuple[str, str], r_max: float, out: Path) -> None:
-    """Radial distribution of a pair of elements in a TRAJECTORY.
-
-    \b
-    Example:
-      culi-mlip properties rdf melt/trajectory.extxyz --pair Cu Li
-    """
-    from culi_mlip.cli import console
-    from culi_mlip.files import read_frames
-    from culi_mlip.properties import radial_distribution
-    from culi_mlip.report import properties as figures
-
-    distances, density = radial_distribution(read_frames(trajectory), pair, r_max=r_max)
-    peak = int(density.argmax())
-    console.out.print(f"Highest at {distances[peak]:.2f} Å: {density[peak]:.2f}")
-    values = {"distances": distances, "density": density}
-    figure = figures.radial_distribution(distances, density, pair)
-    _written(out, f"rdf-{pair[0]}-{pair[1]}", None, values, figure)
 
 
 def _barrier(
@@ -762,23 +654,12 @@ def _barrier(
     from culi_mlip.report import properties as figures
 
     heights = found.forward, found.reverse
-    console.table(["barrier", "eV"], [[n, _number(e)] for n, e in zip(names, heights, strict=True)])
+    console.table(["barrier", "eV"], [[n, number(e)] for n, e in zip(names, heights, strict=True)])
     if found.passes_a_minimum:
         console.out.print("Caution: an image lies lower than both ends, which are not the minima.")
-    _withheld(found.withheld)
-    _written(out, name, calculator, found, figures.barrier(found))
+    withheld(found.withheld)
+    written(out, name, calculator, found, figures.barrier(found))
 
 
 def _digits(face: tuple[int, ...]) -> str:
     return "".join(map(str, face))
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _withheld(*reasons: str | None) -> None:
-    from culi_mlip.cli import console
-
-    for reason in filter(None, reasons):
-        console.out.print(f"No value: {reason}")
