@@ -15,6 +15,7 @@ from culi_mlip.errors import StructureError
 from culi_mlip.properties.barriers import Barrier, barrier
 from culi_mlip.properties.eos import equation_of_state
 from culi_mlip.structures import slab
+from culi_mlip.structures.checks import check_symbol
 
 ASIDE = np.array([0.1, 0.2, 0.0])
 """By how much in Å both ends are displaced where they are no minima: both leave to one side."""
@@ -53,12 +54,18 @@ def hop(
     options
         Of `barrier`, such as images and fmax.
 
+    Raises
+    ------
+    StructureError
+        If the adatom is no element.
+
     Examples
     --------
     >>> from ase.calculators.emt import EMT
     >>> round(hop("Cu", "Cu", (1, 0, 0), EMT(), images=3, thickness=6).forward, 2)
     0.4
     """
+    check_symbol(adatom)
     base, above = _with_next_layer(substrate, miller, calculator, repeat, a, thickness, vacuum)
     places = above[0], above[repeat[1]]  # along the shorter vector of the cell
     first, second = (_with_adatom(base, adatom, place) for place in places)
@@ -97,11 +104,12 @@ def step_hop(
     Raises
     ------
     StructureError
-        If there are fewer than four cells across the steps.
+        If there are fewer than four cells across the steps, or the adatom is no element.
     """
     across = repeat[1]
     if across < 4:
         raise StructureError(f"{across} cells across the steps: give at least four")
+    check_symbol(adatom)
     base, above = _with_next_layer(substrate, miller, calculator, repeat, a, thickness, vacuum)
     top = base.arrays["layer"] == base.arrays["layer"].max()
     place = (np.arange(len(base)) // (base.arrays["layer"].max() + 1)) % across

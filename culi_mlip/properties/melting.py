@@ -129,12 +129,19 @@ def melting_point(
     ------
     EngineError
         If the calculator has no stress.
+    CuliError
+        If a run is too short for a mean, or atoms fly apart.
     """
     check_stress(calculator, "cells that expand")
     state = equation_of_state(symbol, calculator)
     temperature = _measured(symbol) if temperature is None else temperature
     check_numbers(temperature=temperature, time=time, timestep=timestep)
     n_steps, settling = round(1000 * time / timestep), round(1000 * SETTLING / timestep)
+    if n_steps < (least := 2 * TEMPERATURE_BLOCKS * STRIDE):
+        raise CuliError(
+            f"time {time:g} ps is {n_steps} steps of {timestep:g} fs: give at least {least}, "
+            f"{least * timestep / 1000:g} ps"
+        )
     done = 0
 
     def advance() -> None:

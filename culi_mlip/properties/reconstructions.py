@@ -18,6 +18,7 @@ from culi_mlip.properties.evaluation import why_not_converged
 from culi_mlip.properties.surfaces import FMAX, STEPS
 from culi_mlip.structures import adatoms, slab, supercell
 from culi_mlip.structures.bulk import crystal_of
+from culi_mlip.structures.checks import check_symbol
 
 ADATOM_HEIGHT = 1.0
 """Of an adatom above the place of the atom that it replaces, in Å, before it relaxes."""
@@ -88,8 +89,9 @@ def missing_row(
     Raises
     ------
     StructureError
-        If the substrate is not fcc.
+        If the substrate is not fcc, or the adatom no element.
     """
+    check_symbol(adatom)
     if crystal_of(substrate) != "fcc":
         raise StructureError(f"{substrate} is not fcc: the missing row is of fcc (100) faces")
     state = equation_of_state(substrate, calculator)

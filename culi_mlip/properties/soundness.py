@@ -16,6 +16,7 @@ from culi_mlip.dynamics import energy_drift
 from culi_mlip.properties.eos import equation_of_state
 from culi_mlip.properties.evaluation import energies_of, evaluated
 from culi_mlip.structures import bulk, rattled
+from culi_mlip.structures.checks import check_symbol
 
 DIMERS = np.arange(0.8, 8.0, 0.02)
 """Distances of two atoms in Å."""
@@ -125,7 +126,14 @@ def dimer_curve(
         Any of ASE's.
     distances
         In Å; by default 0.8 to 8 Å.
+
+    Raises
+    ------
+    StructureError
+        If one is no element.
     """
+    for symbol in pair:
+        check_symbol(symbol)
     lengths = DIMERS if distances is None else np.asarray(distances, dtype=float)
     frames = [Atoms(pair, positions=[[0, 0, 0], [0, 0, r]], cell=[20.0] * 3) for r in lengths]
     found = evaluated(frames, calculator)
